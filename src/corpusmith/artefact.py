@@ -1,0 +1,325 @@
+"""A folder that is whole or absent.
+
+Every step of the chain leaves one artefact: files plus a `manifest.json` that says what made them (kind, options,
+parents' digests, seed, versions) and what they are (a SHA-256 of each file). It is written in a `.partial` sibling,
+synced to disk and renamed, so that a power cut leaves either the whole artefact or none. The manifest's `key` is the
+digest of everything that determines the content: a step whose key is already there is not run again. Digests are
+checked on every opening; SHA-256 runs at over 1 GB/s on current processors, and a damaged index is never searched.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from corpusmith import environment
+from corpusmith.errors import ArtefactError, CorpusmithError, MachineError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+LOCK = ".corpusmith.lock"
+"""Stands in every build's folder; readers of documents pass such folders over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What `manifest.json` says. `digest` identifies the content, `key` what determined it."""
+
+    kind: str
+    key: str
+    digest: str
+    config: dict[str, Any]
+    parents: dict[str, str]
+    seed: int
+    files: dict[str, dict[str, Any]]
+    versions: dict[str, str]
+    created: str
+    seconds: float
+    peak_memory_bytes: int
+    cost: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the artefact's files on disk."""
+        return sum(entry["bytes"] for entry in self.files.values())
+
+
+@dataclass(slots=True)
+class Draft:
+    """An artefact being written: files go into `folder`; `cost` (tokens, flops) and `facts` go into the manifest.
+
+    Files named in `volatile` (paths within the folder) tell what the machine did, such as timings: they are kept and
+    checked, but are no part of what identifies the content.
+    """
+
+    folder: Path
+    volatile: set[str] = field(default_factory=set)
+    cost: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def step_key(kind: str, config: Mapping[str, Any], parents: Mapping[str, str], seed: int) -> str:
+    """The digest of all that determines an artefact: its kind, options, parents' digests and seed."""
+    return digest_json({"format": FORMAT, "kind": kind, "config": config, "parents": parents, "seed": seed})
+
+
+def digest_json(value: Any) -> str:
+    """SHA-256 of a JSON value in canonical form."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def writing(
+    folder: Path,
+    kind: str,
+    config: Mapping[str, Any],
+    parents: Mapping[str, str],
+    seed: int,
+    *,
+    resumable: bool = False,
+) -> Iterator[Draft]:
+    """Write the artefact `folder`: fill `draft.folder` in the block; it appears under its name when the block ends.
+
+    With `resumable`, what an interrupted attempt with the same key left behind is still in `draft.folder`, for the
+    step to go on from; otherwise the block starts with an empty folder. An earlier artefact of the same name is
+    replaced in the end, and stays usable until then.
+
+    Raises:
+        MachineError: the disk is full or not writable; what was finished before is kept.
+    """
+    key = step_key(kind, config, parents, seed)
+    partial = folder.with_name(f".{folder.name}.partial")
+    marker = folder.with_name(f".{folder.name}.key")
+    with naming_machine_errors(folder):
+        _prepare(partial, marker, key, resumable)
+        draft = Draft(partial)
+        started = environment.seconds()
+        yield draft
+        files = {
+            path.relative_to(partial).as_posix(): {"sha256": digest_file(path), "bytes": path.stat().st_size}
+            for path in sorted(partial.rglob("*"))
+            if path.is_file()
+        }
+        manifest = {
+            "format": FORMAT,
+            "kind": kind,
+            "key": key,
+            "digest": digest_json([key, {name: files[name]["sha256"] for name in files if name not in draft.volatile}]),
+            "config": dict(config),
+            "parents": dict(parents),
+            "seed": seed,
+            "files": files,
+            "versions": environment.versions(),
+            "created": environment.now(),
+            "seconds": round(environment.seconds() - started, 3),
+            "peak_memory_bytes": environment.peak_memory_bytes(),
+            "cost": draft.cost,
+            "facts": draft.facts,
+        }
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        _publish(partial, folder)
+        marker.unlink()
+
+
+def _prepare(partial: Path, marker: Path, key: str, resumable: bool) -> None:
+    """Make the folder to write in; keep what is there only if it was meant for this very key."""
+    if partial.exists() and not (resumable and marker.is_file() and marker.read_text() == key):
+        shutil.rmtree(partial)
+    (partial / MANIFEST).unlink(missing_ok=True)
+    partial.mkdir(parents=True, exist_ok=True)
+    marker.write_text(key)
+
+
+def _publish(partial: Path, folder: Path) -> None:
+    """Sync everything in `partial` and rename it to `folder`, moving an older one aside until the new one stands."""
+    for path in sorted(partial.rglob("*")):
+        sync(path)
+    sync(partial)
+    replaced = folder.with_name(f".{folder.name}.replaced")
+    if replaced.exists():
+        shutil.rmtree(replaced)
+    if folder.exists():
+        folder.rename(replaced)
+    partial.rename(folder)
+    sync(folder.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    """Force a file or folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def reserve(path: Path) -> None:
+    """Claim the disk space that a new file's length promises, before it is written by way of a memory map: a map that
+    meets a full disk ends the process (SIGBUS) where nothing could say why.
+
+    Raises:
+        OSError: there is not enough space.
+    """
+    size = path.stat().st_size
+    if hasattr(os, "posix_fallocate") and size:
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+
+
+def link_folder(source: Path, target: Path) -> None:
+    """The files of an artefact under another name, without copying their bytes where the file system can link."""
+    for path in sorted(source.rglob("*")):
+        if path.is_file() and path.name != MANIFEST:
+            copy = target / path.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(path, copy)
+            except OSError:
+                shutil.copy2(path, copy)
+
+
+def write_whole(path: Path, data: str | bytes) -> None:
+    """Replace one file by way of a synced temporary sibling: it holds the old content or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.partial")
+    with naming_machine_errors(path):
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+        sync(temporary)
+        temporary.replace(path)
+        sync(path.parent)
+
+
+REASONS = {
+    errno.ENOSPC: "the disk is full; free some space",
+    errno.EDQUOT: "the disk quota is used up; free some space",
+    errno.EFBIG: "the file would be larger than is allowed here; raise the limit (ulimit -f) or choose another folder",
+    errno.EROFS: "the file system is read-only; choose another folder",
+    errno.EACCES: "permission denied; choose another folder or change its permissions",
+    errno.EPERM: "permission denied; choose another folder or change its permissions",
+    errno.ENOTDIR: "part of that path is a file, not a folder; choose another folder",
+    errno.EEXIST: "a file is in the way; choose another folder",
+    errno.EISDIR: "a folder is in the way; choose another name",
+    errno.ENOENT: "the folder it belongs in is not there and cannot be made; choose another folder",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.EIO: "the device reported an input/output error; check the disk",
+    errno.ENOMEM: "the machine is out of memory; close other programs or choose a smaller batch",
+}
+
+
+@contextmanager
+def naming_machine_errors(target: Path) -> Iterator[None]:
+    """Turn a full disk, a read-only folder or a failing device into one sentence that names it."""
+    try:
+        yield
+    except Exception as error:
+        reason = REASONS.get(_error_number(error))
+        if reason is None:
+            raise
+        raise MachineError(
+            f"cannot write {target}: {reason} and run the same command again (finished steps are kept)."
+        ) from error
+
+
+def _error_number(error: Exception) -> int:
+    """The system's number of an error, 0 if it has none.
+
+    Libraries written in Rust (safetensors, tokenizers) raise errors of their own that have it in the text alone;
+    numpy says only how much of an array it could write, and that is less than all where the disk is full.
+    """
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    if isinstance(error, OSError) and re.search(r"requested and \d+ written", str(error)):
+        return errno.ENOSPC
+    stated = re.search(r"\(os error (\d+)\)", str(error))
+    return int(stated[1]) if stated and not isinstance(error, CorpusmithError) else 0
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of the artefact `folder`, its files unchecked.
+
+    Raises:
+        ArtefactError: there is none, it is damaged, or a newer version of corpusmith wrote it.
+    """
+    path = folder / MANIFEST
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        written = content.pop("format")
+    except FileNotFoundError:
+        raise ArtefactError(f"{folder} holds no finished artefact (no {MANIFEST}); run `corpusmith build`.") from None
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise ArtefactError(f"{path} is damaged ({error}); delete {folder} and run the build again.") from error
+    if not isinstance(written, int) or written > FORMAT:
+        raise ArtefactError(
+            f"{path} has format {written}, this corpusmith reads up to {FORMAT}; upgrade corpusmith to use it."
+        )
+    try:
+        manifest = Manifest(**content)
+        if all(isinstance(entry["sha256"], str) for entry in manifest.files.values()) and manifest.bytes >= 0:
+            return manifest
+        raise ValueError("its list of files is not one")
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise ArtefactError(f"{path} is damaged ({error}); delete {folder} and run the build again.") from error
+
+
+def open_artefact(folder: Path, kind: str | None = None) -> Manifest:
+    """The manifest of `folder` after checking every file's size and digest.
+
+    Raises:
+        ArtefactError: the artefact is absent, of another kind, or a file is missing or changed; the file is named.
+    """
+    manifest = read_manifest(folder)
+    if kind is not None and manifest.kind != kind:
+        raise ArtefactError(f"{folder} is a {manifest.kind} artefact, not a {kind}.")
+    for name, entry in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise ArtefactError(f"{path} is missing; delete {folder} and run the build again.")
+        if path.stat().st_size != entry["bytes"] or digest_file(path) != entry["sha256"]:
+            raise ArtefactError(
+                f"{path} is damaged: its content does not match the manifest; delete {folder} and run the build again."
+            )
+    return manifest
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold `folder` for one build at a time; the lock goes with the process, however it ends.
+
+    Raises:
+        MachineError: another process builds in this folder.
+    """
+    import fcntl
+
+    with naming_machine_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK).open("a+")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise MachineError(
+                f"another build is running in {folder} (process {holder}); wait for it, or choose another --out."
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

@@ -1,0 +1,384 @@
+"""The commands, thin: parse, call, print.
+
+Everything heavy is imported inside the commands, so that `corpusmith --help` answers at once; how they end when
+something is wrong stands in `exits`. Help is plain text, because examples must come out as they can be typed.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+from rich.padding import Padding
+from rich.text import Text
+
+from corpusmith.errors import RecipeError
+from corpusmith.exits import Commands, console, errors, say
+
+if TYPE_CHECKING:
+    from corpusmith.recipe import Recipe
+    from corpusmith.report.base import Evaluation
+
+EXIT_CODES = "Exit codes: 0 done, 2 something you can mend (one sentence says what), 130 interrupted."
+SNIPPET_CHARACTERS = 240
+
+
+app = typer.Typer(
+    name="corpusmith",
+    cls=Commands,
+    help="From a pile of documents to a model that knows the domain and a search engine over it, within the minutes "
+    f"you state.\n\n\b\nExamples:\n  corpusmith build ~/papers --minutes 20 --out papers\n"
+    f"  corpusmith search papers 'does aspirin prevent stroke'\n\n{EXIT_CODES}",
+    epilog="corpusmith COMMAND --help says more about each.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Out = Annotated[
+    Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for everything the build makes; run again to resume.")
+]
+Built = Annotated[Path, typer.Argument(metavar="DIR", help="The folder that a build wrote (its --out).")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import corpusmith
+
+        say(console, f"corpusmith {corpusmith.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+@app.command()
+def build(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="PATH...",
+            help="Folders or files: txt, md, html, rst, jsonl, csv, tsv, parquet, PubMed XML, PDF, gzipped or not; "
+            "or one BEIR folder (corpus, queries, qrels).",
+        ),
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option("--recipe", "-r", metavar="FILE", help="A TOML recipe (docs/recipe.md).")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", "-p", metavar="NAME", help="A ready-made recipe: corpusmith presets.")
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option("--minutes", "-m", min=0.1, metavar="N", help="What the whole build may take, in minutes."),
+    ] = None,
+    out: Out = Path("corpusmith-out"),
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Replace one option, e.g. --set corpus.passage_words=120. Repeatable."
+        ),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first document that would be dropped.")] = False,
+    dry_run: Annotated[bool, typer.Option("--plan", help="Print the plan and stop.")] = False,
+) -> None:
+    """Build a model, an index and a report from documents.
+
+    Prints the plan, then runs it: read and clean the documents, index them, train the base model on pairs made from
+    the documents themselves, keep the trained model only if held-out queries say it is better, choose how words and
+    vectors are joined, measure everything against the best starting point.
+
+    The folder holds in the end: model/ (loads in transformers and sentence-transformers), index/, report.html,
+    recipe.toml, and steps/ with what was made on the way. Interrupted at any moment, the same command goes on where
+    it was. Nothing is ever downloaded unless the recipe says model.allow_download = true.
+
+    \b
+    Examples:
+      corpusmith build ~/papers --minutes 20 --out papers
+      corpusmith build data/scifact --preset supervised --out scifact
+      corpusmith build notes.jsonl --set corpus.text_field=body --out notes
+    """
+    _build(paths or [], _recipe(recipe, preset, minutes, settings, strict), out, dry_run=dry_run)
+
+
+@app.command()
+def demo(
+    out: Out = Path("demo"),
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", "-m", min=0.1, metavar="N", help="Budget in minutes.")
+    ] = None,
+) -> None:
+    """Run it all on Python documentation, offline.
+
+    The documents are the docstrings of the Python packages installed here. Builds, measures on held-out summary
+    lines and See Also lists, and runs three searches.
+
+    \b
+    Example:
+      corpusmith demo --minutes 10 --out demo
+    """
+    from corpusmith.pipeline.summary import DEMONSTRATION_SEARCHES
+
+    _build([], _recipe(None, "demo", minutes, None, False), out)
+    for query in DEMONSTRATION_SEARCHES:
+        say(console, f"\n$ corpusmith search {out} {json.dumps(query)} -k 3", "bold")
+        _print_results(out, query, 3)
+    say(console, f"\nThe report: {out / 'report.html'}")
+
+
+@app.command()
+def search(
+    folder: Built,
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.")],
+    k: Annotated[int, typer.Option("-k", min=1, metavar="N", help="How many documents.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, the whole passage in it.")] = False,
+    mode: Annotated[
+        str, typer.Option("--mode", metavar="MODE", help="fused, lexical (BM25 alone) or dense (the model alone).")
+    ] = "fused",
+) -> None:
+    """Search a build, by words and by meaning.
+
+    Prints rank, title, document id, score (comparable within one search only) and the part of the document that
+    speaks for it. A query without a letter or digit finds nothing.
+
+    \b
+    Examples:
+      corpusmith search papers "does aspirin prevent stroke" -k 5
+      corpusmith search papers "aspirin" --json | jq -r .document_id
+    """
+    if mode not in ("fused", "lexical", "dense"):
+        raise RecipeError(f"--mode {mode}: there are fused, lexical and dense.")
+    _print_results(folder, query, k, mode, as_json)
+
+
+@app.command()
+def evaluate(
+    folder: Built,
+    data: Annotated[
+        Path,
+        typer.Option("--data", metavar="FOLDER", help="A BEIR folder: its queries and qrels are used, not its corpus."),
+    ],
+    split: Annotated[str, typer.Option("--split", metavar="NAME", help="Which qrels/<split>.tsv.")] = "test",
+    as_json: Annotated[bool, typer.Option("--json", help="The whole evaluation as JSON.")] = False,
+) -> None:
+    """Measure a build on judged queries.
+
+    Prints nDCG@10, MRR@10 and Recall@100 with 95% intervals and paired tests against the best of BM25, the model
+    alone and their plain fusion. The judged documents must be those of the build, with the same ids.
+
+    \b
+    Example:
+      corpusmith evaluate scifact --data data/scifact --split test
+    """
+    from corpusmith import load
+    from corpusmith.evaluation.beir import read_beir
+    from corpusmith.report.terminal import print_evaluation
+
+    query_set = read_beir(data, split)
+    evaluation = load(folder).evaluate(query_set)
+    if as_json:
+        print(json.dumps(evaluation))
+    else:
+        print_evaluation(cast("Evaluation", evaluation), console)
+
+
+@app.command()
+def inspect(
+    folder: Built,
+    as_json: Annotated[bool, typer.Option("--json", help="Every manifest as JSON.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Also verify every file's digest.")] = False,
+) -> None:
+    """Show what made what, from what, at what cost.
+
+    \b
+    Example:
+      corpusmith inspect papers --check
+    """
+    from corpusmith.pipeline.summary import chain_of
+    from corpusmith.report.terminal import print_chain
+
+    chain = chain_of(folder, check=check)
+    if as_json:
+        print(json.dumps(chain, indent=2))
+    else:
+        print_chain(chain, console)
+    if not {"model", "index"} <= {link["name"] for link in chain}:
+        say(errors, "This build is unfinished: the command that began it goes on where it was.")
+
+
+@app.command()
+def presets() -> None:
+    """List the ready-made recipes."""
+    from corpusmith.recipe import presets as all_presets
+
+    for name, recipe in all_presets().items():
+        say(console, f"{name:<12} {recipe.description}")
+
+
+@app.command()
+def validate(recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A TOML recipe.")]) -> None:
+    """Check a recipe and print it in full.
+
+    Nothing is run; every default is filled in.
+
+    \b
+    Example:
+      corpusmith validate mine.toml > complete.toml
+    """
+    from corpusmith.recipe import read_recipe, to_toml
+
+    print(to_toml(read_recipe(recipe)), end="")
+    say(errors, f"{recipe} is a valid recipe.")
+
+
+@app.command()
+def encode(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A build's folder, or a folder with a model.")],
+    texts: Annotated[
+        Path, typer.Argument(metavar="TEXTS", help="A text file, one text a line; - reads standard input.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="Where the vectors go (.npy, float32, one row a line).")
+    ],
+) -> None:
+    """Encode texts, one a line, as vectors.
+
+    Writes a NumPy file, float32, a row of length 1 for each line. A blank line is a text too, so that row n of the
+    array is line n of the file.
+
+    \b
+    Examples:
+      corpusmith encode papers queries.txt --out queries.npy
+      cut -f2 table.tsv | corpusmith encode papers - --out vectors.npy
+    """
+    import numpy as np
+
+    from corpusmith.artefact import naming_machine_errors
+    from corpusmith.model.huggingface import load_checkpoint
+    from corpusmith.retrieval.dense import DenseRetriever
+
+    if out.is_dir() or not out.parent.is_dir():
+        raise RecipeError(f"cannot write {out}: it must be a file in a folder that is there; choose another --out.")
+    model = folder / "model" if (folder / "model").is_dir() else folder
+    lines = _lines(texts)
+    vectors = DenseRetriever(load_checkpoint(model)).encode(lines)
+    with naming_machine_errors(out), out.open("wb") as file:
+        np.save(file, vectors, allow_pickle=False)
+    say(errors, f"{len(lines)} texts, {vectors.shape[1]} dimensions: {out}")
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a file or of standard input; only a newline ends one."""
+    try:
+        content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        raise RecipeError(f"cannot read {path}: {error.strerror}.") from error
+    lines = content.decode("utf-8", errors="replace").removesuffix("\n").split("\n")
+    if lines == [""]:
+        raise RecipeError(f"{'standard input' if str(path) == '-' else path} holds no text; give one text a line.")
+    return [line.removesuffix("\r") for line in lines]
+
+
+def _recipe(
+    path: Path | None, preset: str | None, minutes: float | None, settings: list[str] | None, strict: bool
+) -> Recipe:
+    from corpusmith.pipeline import resolve_recipe
+
+    if path and preset:
+        raise RecipeError("--recipe and --preset exclude each other; a recipe file holds all options.")
+    overrides: dict[str, Any] = {}
+    for setting in settings or []:
+        name, equals, value = setting.partition("=")
+        if not equals or not name.strip():
+            raise RecipeError(f"--set {setting}: write NAME=VALUE, as in corpus.passage_words=120.")
+        overrides[name.strip()] = _value(value.strip())
+    if minutes is not None:
+        overrides["budget.minutes"] = minutes
+    if strict:
+        overrides["corpus.strict"] = True
+    recipe = resolve_recipe(path or preset)
+    return recipe.with_overrides(overrides) if overrides else recipe
+
+
+def _value(text: str) -> Any:
+    """A value given on the command line: JSON where it is JSON, else a string."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _build(paths: list[Path], recipe: Recipe, out: Path, *, dry_run: bool = False) -> None:
+    from corpusmith.pipeline import build
+    from corpusmith.pipeline.plan import make_plan
+    from corpusmith.progress import TerminalWatcher
+    from corpusmith.report.terminal import print_evaluation, print_plan
+
+    _refuse_inside_input(out, paths)
+    print_plan(make_plan(paths, recipe, out), console)
+    if dry_run:
+        return
+    with TerminalWatcher(console) as watcher:
+        result = build(*paths, recipe=recipe, out=out, watcher=watcher)
+    for evaluation in result.summary["evaluations"]:
+        print_evaluation(evaluation, console)
+    for sentence in result.summary["verdict"]:
+        say(console, f"- {sentence}")
+    say(console, f"\nSearch it:  corpusmith search {shlex.quote(str(out))} 'a question'")
+    say(console, f"Report:     {out / 'report.html'}")
+
+
+def _refuse_inside_input(out: Path, paths: list[Path]) -> None:
+    """A build below the documents is passed over when they are read; a build among them could not be told apart."""
+    if out.resolve() in {path.resolve() for path in paths if path.is_dir()}:
+        raise RecipeError(
+            f"--out {out} is the folder of the documents; choose another, a new folder within it if you like."
+        )
+
+
+def _print_results(folder: Path, query: str, k: int, mode: Any = "fused", as_json: bool = False) -> None:
+    from dataclasses import asdict
+
+    from corpusmith import load
+    from corpusmith.report.notation import excerpt, visible
+
+    results = load(folder).search(query, k, mode)
+    if as_json:
+        for result in results:
+            print(json.dumps(asdict(result), ensure_ascii=False))
+        return
+    if not results:
+        say(console, "Nothing found.")
+    words = set(query.lower().split())
+    for result in results:
+        line = Text.assemble(
+            f"{result.rank:>3}. ",
+            (visible(result.title or result.document_id), "bold"),
+            (f"  {visible(result.document_id)}  {result.score:.3f}", "dim"),
+        )
+        console.print(line, soft_wrap=not console.is_terminal)
+        snippet = Text(visible(excerpt(result.text, words, SNIPPET_CHARACTERS)))
+        console.print(
+            Padding(snippet, (0, 0, 0, 5)) if console.is_terminal else Text("     ") + snippet,
+            soft_wrap=not console.is_terminal,
+        )
+
+
+def main() -> None:
+    """Entry point. A terminal that cannot show a character gets its escape sequence."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    app()

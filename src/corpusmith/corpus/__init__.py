@@ -1,0 +1,1 @@
+"""Documents in: read, clean, deduplicate, split into passages, token shards."""

@@ -1,0 +1,1 @@
+"""Measures, significance, queries and judgements."""

@@ -1,0 +1,90 @@
+"""What queries are asked of: the corpus with some documents' contents replaced.
+
+A query made from a document would find its own copy there; so the document stands in the collection without the
+query's words, while everything else is the corpus as it is. The vectors of unchanged passages are taken from the
+corpus's own, and only what was changed is encoded again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from corpusmith.corpus.store import Corpus
+from corpusmith.index.dense import DenseIndex
+from corpusmith.index.lexical import LexicalConfig, LexicalIndex
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Passages at positions 0 to n + m: the corpus `rows[n]`, then the `masked` (document row, content) pairs."""
+
+    corpus: Corpus
+    rows: np.ndarray
+    masked: tuple[tuple[int, str], ...] = ()
+
+    @classmethod
+    def whole(cls, corpus: Corpus) -> Self:
+        """The corpus as it is."""
+        return cls(corpus, np.arange(corpus.n_passages, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.rows) + len(self.masked)
+
+    @property
+    def documents(self) -> np.ndarray:
+        """`[n + m]` document row of each position."""
+        masked = np.array([document for document, _ in self.masked], dtype=np.int64)
+        return np.concatenate([self.corpus.passage_documents[self.rows], masked])
+
+    def contents(self) -> Iterator[str]:
+        """What stands at each position."""
+        for start in range(0, len(self.rows), 1000):
+            for passage in self.corpus.take(self.rows[start : start + 1000].tolist()):
+                yield passage.content
+        for _, content in self.masked:
+            yield content
+
+    def lexical_index(self, config: LexicalConfig) -> LexicalIndex:
+        """A BM25 index over the positions."""
+        index = LexicalIndex(config)
+        index.add(np.arange(len(self)), self.contents())
+        return index
+
+    def dense_index(self, vectors: np.ndarray, masked: np.ndarray) -> DenseIndex:
+        """A dense index over the positions; `vectors[N, D]` are the corpus's own by row, `masked[m, D]` the others'."""
+        index = DenseIndex(vectors.shape[1])
+        index.add(np.arange(len(self.rows)), vectors[self.rows])
+        index.add(np.arange(len(self.rows), len(self)), masked)
+        return index
+
+    def replacing(self, masked: tuple[tuple[int, str], ...]) -> Collection:
+        """The collection with these documents' passages replaced by the given contents."""
+        replaced = np.unique([document for document, _ in masked])
+        return Collection(self.corpus, self.rows[~np.isin(self.corpus.passage_documents[self.rows], replaced)], masked)
+
+    def subset(self, positions: np.ndarray) -> Collection:
+        """The collection of these positions alone, in ascending order."""
+        positions = np.unique(positions)
+        kept = positions[positions < len(self.rows)]
+        masked = tuple(self.masked[position - len(self.rows)] for position in positions[len(kept) :])
+        return Collection(self.corpus, self.rows[kept], masked)
+
+    def save(self, folder: Path) -> None:
+        """Write `rows.npy` and `masked.jsonl`."""
+        np.save(folder / "rows.npy", self.rows, allow_pickle=False)
+        with (folder / "masked.jsonl").open("w", encoding="utf-8") as file:
+            for document, content in self.masked:
+                file.write(json.dumps([document, content], ensure_ascii=False) + "\n")
+
+    @classmethod
+    def open(cls, folder: Path, corpus: Corpus) -> Self:
+        """Read what `save` wrote."""
+        with (folder / "masked.jsonl").open(encoding="utf-8") as file:
+            masked = tuple((document, content) for document, content in map(json.loads, file))
+        return cls(corpus, np.load(folder / "rows.npy", allow_pickle=False), masked)

@@ -1,0 +1,225 @@
+"""Queries made from the corpus alone: by them a build chooses, since most users have documents and no judgements.
+
+Three kinds, each answered by held-out documents from which the query's words have been taken:
+
+- *title*: a document's title; relevant is that document, its title removed.
+- *sentence*: a sentence from inside a document; relevant is that document, the sentence removed.
+- *topic*: a phrase of two or three words that stands in several titles; relevant are those documents, their titles
+  removed. Known items reward finding the one document, topics reward finding all that belong together; real queries
+  lie between, and feedback helps the second while it can hurt the first.
+
+Where documents have no titles, their first sentence takes the title's place; where there are no sentences, runs of a
+dozen words stand for them. The queries fall into two halves:
+`validation`, by which models and search settings are chosen, and `report`, which is only reported. Held-out documents
+give no training pairs. What such queries do not show: whether users ask that way.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import Field
+
+from corpusmith.config import Config
+from corpusmith.corpus.sentences import statements
+from corpusmith.corpus.store import Corpus
+from corpusmith.evaluation.base import QuerySet
+from corpusmith.evaluation.collection import Collection
+
+Part = Literal["validation", "report"]
+PARTS: tuple[Part, Part] = ("validation", "report")
+KINDS = ("title", "sentence", "topic")
+
+MINIMUM_TITLE_WORDS = 3
+SENTENCE_WORDS = range(6, 41)
+TOPIC_DOCUMENTS = range(3, 31)
+MINIMUM_QUERIES = 20
+"""With fewer validation queries than this nothing is chosen by them."""
+
+
+class HeldoutConfig(Config):
+    """How many queries are made from the corpus, and from how much of it."""
+
+    queries: int = Field(default=600, ge=0)
+    """Queries made at most, both halves together."""
+    share: float = Field(default=0.2, ge=0, le=0.5)
+    """At most this share of the documents is held out."""
+    passages: int = Field(default=20_000, ge=100)
+    """The held-out documents are searched for among at most this many passages."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldoutQuery:
+    """One query, its kind and half, and the document rows that answer it."""
+
+    id: str
+    text: str
+    kind: str
+    part: Part
+    documents: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Heldout:
+    """The queries, and the collection they are asked of."""
+
+    collection: Collection
+    queries: tuple[HeldoutQuery, ...]
+
+    @property
+    def documents(self) -> np.ndarray:
+        """Document rows that answer a query: they give no training pairs."""
+        return np.unique([document for query in self.queries for document in query.documents]).astype(np.int64)
+
+    def query_set(self, part: Part, document_ids: Sequence[str]) -> QuerySet:
+        """One half of the queries, as evaluation wants them."""
+        chosen = [query for query in self.queries if query.part == part]
+        return QuerySet(
+            name=f"held-out {part}",
+            queries={query.id: query.text for query in chosen},
+            qrels={query.id: {document_ids[row]: 1 for row in query.documents} for query in chosen},
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the collection and `queries.jsonl`."""
+        self.collection.save(folder)
+        with (folder / "queries.jsonl").open("w", encoding="utf-8") as file:
+            for query in self.queries:
+                file.write(json.dumps(asdict(query), ensure_ascii=False) + "\n")
+
+    @classmethod
+    def open(cls, folder: Path, corpus: Corpus) -> Self:
+        """Read what `save` wrote."""
+        with (folder / "queries.jsonl").open(encoding="utf-8") as file:
+            lines = [json.loads(line) for line in file]
+        queries = tuple(HeldoutQuery(**(line | {"documents": tuple(line["documents"])})) for line in lines)
+        return cls(Collection.open(folder, corpus), queries)
+
+
+@dataclass(slots=True)
+class _Candidate:
+    """A document that could be held out: its title (or first sentence) and passages."""
+
+    document: int
+    title: str
+    rows: range
+
+
+def make_heldout(corpus: Corpus, config: HeldoutConfig, seed: int) -> Heldout:
+    """Draw the queries and the collection they are asked of; deterministic in `seed`."""
+    rng = np.random.default_rng([seed, 0x4E1D])
+    candidates = _candidates(corpus)
+    allowed = int(len(candidates) * config.share)
+    topics = _topics(candidates, allowed // 2, config.queries // 4, rng)
+    taken = {document for _, documents in topics for document in documents}
+    free = [candidate for candidate in candidates if candidate.document not in taken]
+    singles = [free[i] for i in rng.permutation(len(free))]
+    queries: list[tuple[str, str, tuple[int, ...]]] = [("topic", text, documents) for text, documents in topics]
+    titled = {document: candidate.title for candidate in candidates for document in [candidate.document]}
+    removed: dict[int, str] = {document: titled[document] for document in taken}
+    room = min(config.queries - len(queries), allowed - len(taken))
+    for candidate in singles:
+        if room <= 0:
+            break
+        made = _known_item(corpus, candidate, prefer_title=room % 2 == 0, rng=rng)
+        if made is not None:
+            kind, text = made
+            queries.append((kind, text, (candidate.document,)))
+            removed[candidate.document] = text
+            room -= 1
+    numbered = tuple(
+        HeldoutQuery(f"{kind}-{number}", text, kind, PARTS[number % 2], documents)
+        for number, (kind, text, documents) in enumerate(sorted(queries, key=lambda query: KINDS.index(query[0])))
+    )
+    rows_of = {candidate.document: candidate.rows for candidate in candidates}
+    masked = tuple(
+        (document, content)
+        for document, text in sorted(removed.items())
+        for content in _without(corpus, rows_of[document], text)
+    )
+    others = _others(corpus, removed, config.passages - len(masked), rng)
+    return Heldout(Collection(corpus, others, masked), numbered)
+
+
+def _candidates(corpus: Corpus) -> list[_Candidate]:
+    """Documents with text enough to lose a sentence; titles stand in by first sentences where most have none."""
+    found = []
+    for row, document in enumerate(corpus.documents()):
+        if document.duplicate_of is None and document.n_passages > 0:
+            rows = range(document.first_passage, document.first_passage + document.n_passages)
+            found.append(_Candidate(row, document.title.strip(), rows))
+    with_title = sum(len(candidate.title.split()) >= MINIMUM_TITLE_WORDS for candidate in found)
+    if with_title * 2 < len(found):
+        first_rows = [candidate.rows[0] for candidate in found]
+        for candidate, passage in zip(found, corpus.take(first_rows), strict=True):
+            first = next(iter(statements(passage.text)), "")
+            is_query = len(first) < len(passage.text.strip()) and len(first.split()) in SENTENCE_WORDS
+            candidate.title = first if is_query else ""
+    counts = Counter(candidate.title.casefold() for candidate in found)
+    for candidate in found:
+        if counts[candidate.title.casefold()] > 1:
+            candidate.title = ""
+    return found
+
+
+def _known_item(
+    corpus: Corpus, candidate: _Candidate, *, prefer_title: bool, rng: np.random.Generator
+) -> tuple[str, str] | None:
+    """A title or sentence query for this document, or None if it is too short to lose either."""
+    titled = len(candidate.title.split()) >= MINIMUM_TITLE_WORDS
+    inner = [
+        statement
+        for passage in corpus.take(list(candidate.rows))
+        for statement in statements(passage.text)[1:]
+        if len(statement.split()) in SENTENCE_WORDS and statement != candidate.title
+    ]
+    if titled and (prefer_title or len(inner) < 2):
+        return "title", candidate.title
+    return ("sentence", inner[rng.integers(len(inner))]) if len(inner) >= 2 else None
+
+
+def _topics(
+    candidates: Sequence[_Candidate], allowed: int, wanted: int, rng: np.random.Generator
+) -> list[tuple[str, tuple[int, ...]]]:
+    """Phrases that stand in several titles, with the documents whose titles hold them; no document in two topics."""
+    words = [re.findall(r"\w+", candidate.title.casefold()) for candidate in candidates]
+    frequency = Counter(word for title in words for word in set(title))
+    common = {word for word, count in frequency.items() if count > max(10, 0.05 * len(candidates))}
+    holders: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for candidate, title in zip(candidates, words, strict=True):
+        phrases = {tuple(title[i : i + n]) for n in (2, 3) for i in range(len(title) - n + 1)}
+        for phrase in phrases:
+            if all(len(word) > 2 for word in (phrase[0], phrase[-1])) and not common & {phrase[0], phrase[-1]}:
+                holders[phrase].append(candidate.document)
+    shared = sorted(phrase for phrase, documents in holders.items() if len(documents) in TOPIC_DOCUMENTS)
+    taken: set[int] = set()
+    topics: list[tuple[str, tuple[int, ...]]] = []
+    for i in rng.permutation(len(shared)):
+        documents = holders[shared[i]]
+        if len(topics) < wanted and len(taken) + len(documents) <= allowed and not taken.intersection(documents):
+            topics.append((" ".join(shared[i]), tuple(sorted(documents))))
+            taken.update(documents)
+    return topics
+
+
+def _without(corpus: Corpus, rows: range, text: str) -> Iterator[str]:
+    """The contents of these passages with `text`, and the title if it is that, taken out."""
+    pattern = re.compile(r"\s*".join(re.escape(word) for word in text.split()).replace(r"\s*", r"\s+"), re.IGNORECASE)
+    for passage in corpus.take(list(rows)):
+        title = "" if passage.title.strip() == text else passage.title
+        body = " ".join(pattern.sub(" ", passage.text).split())
+        yield " ".join(part for part in (title, passage.heading, body) if part) or "."
+
+
+def _others(corpus: Corpus, removed: dict[int, str], limit: int, rng: np.random.Generator) -> np.ndarray:
+    """Passage rows of the documents that are not held out, at most `limit`, drawn where there are more."""
+    answering = np.fromiter(removed, dtype=np.int64, count=len(removed))
+    rows = np.flatnonzero(~np.isin(corpus.passage_documents, answering))
+    return np.sort(rng.choice(rows, limit, replace=False)) if len(rows) > limit > 0 else rows

@@ -1,0 +1,75 @@
+"""How a command ends: with an exit code, and with a sentence where a person can mend something.
+
+0 is done, 2 something the user or the machine can cause, 130 an interrupt. Anything else is a defect of corpusmith and
+shows its traceback, because whoever reports it needs one. Memory, nesting and the system's own errors are caught here
+only when no room that knows more about them has named them before.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+from typer.core import TyperGroup
+
+from corpusmith.errors import CorpusmithError
+from corpusmith.report.notation import visible
+
+OUT_OF_MEMORY = "the machine is out of memory; close other programs, or choose a smaller training.batch_tokens"
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+
+class Commands(TyperGroup):
+    """The group of all commands; whatever they raise passes through here."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command and end with the right exit code."""
+        with explaining():
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+
+
+@contextmanager
+def explaining() -> Iterator[None]:
+    """Turn what a person can mend into a sentence on standard error and an exit code."""
+    try:
+        yield
+    except CorpusmithError as error:
+        raise _ending(str(error)) from None
+    except KeyboardInterrupt:
+        say(errors, "\nInterrupted; finished steps are kept, and the same command goes on where it was.")
+        raise typer.Exit(130) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes
+        raise typer.Exit(0) from None
+    except MemoryError:
+        raise _ending(OUT_OF_MEMORY) from None
+    except RecursionError:
+        raise _ending("something in the input is nested too deeply; flatten it") from None
+    except OSError as error:
+        place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+        raise _ending(f"{place}{error.strerror or error}; mend that and run the same command again") from None
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error) and "out of memory" not in str(error):
+            raise
+        raise _ending(OUT_OF_MEMORY) from None
+
+
+def _ending(sentence: str) -> typer.Exit:
+    errors.print(Text.assemble(("error: ", "bold red"), f"{visible(sentence).rstrip('.')}."), soft_wrap=True)
+    return typer.Exit(2)
+
+
+def say(where: Console, text: str, style: str = "") -> None:
+    """Print text that may hold anything: no markup is obeyed; lines break at words on a terminal, nowhere else."""
+    lines = "\n".join(visible(line) for line in text.split("\n"))
+    where.print(Text(lines, style=style), soft_wrap=not where.is_terminal)

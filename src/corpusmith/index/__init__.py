@@ -1,0 +1,1 @@
+"""One passage store and the indexes it feeds."""

@@ -1,0 +1,84 @@
+"""Which term occurs in which passage how often, and what that is worth: the arrays under the lexical index.
+
+Term-major compressed rows: the passages of term t are `columns[indptr[t]:indptr[t + 1]]`, ascending, beside how
+often t occurs there (`frequencies`, needed when passages are added) and its BM25 weight (`weights`, all that
+searching reads).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from corpusmith.errors import ArtefactError
+from corpusmith.index.base import open_array, save_array
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+FREQUENCY_LIMIT = 2**16 - 1
+"""Occurrences of a term in one passage are counted up to here; BM25 is flat long before."""
+
+
+class Postings(NamedTuple):
+    """`indptr[V+1]` int64, `columns[P]` int32, `frequencies[P]` uint16, `weights[P]` float32."""
+
+    indptr: np.ndarray
+    columns: np.ndarray
+    frequencies: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def weigh(cls, counts: csr_array, k1: float, b: float) -> Postings:
+        """Postings with BM25 weights (Lucene's variant) from counts passages x terms, `[N, V]`."""
+        n_passages = counts.shape[0]
+        lengths = np.asarray(counts.sum(axis=1), dtype=np.float64)
+        term_major = counts.T.tocsr()
+        document_frequencies = np.diff(term_major.indptr)
+        rarities = np.log1p((n_passages - document_frequencies + 0.5) / (document_frequencies + 0.5))
+        mean_length = max(lengths.mean(), 1.0) if n_passages else 1.0
+        slowness = (k1 * (1 - b + b * lengths / mean_length)).astype(np.float32)
+        frequencies = term_major.data.astype(np.float32)
+        weights = np.repeat(rarities.astype(np.float32), document_frequencies)
+        weights *= frequencies / (frequencies + slowness[term_major.indices])
+        return cls(
+            term_major.indptr.astype(np.int64),
+            term_major.indices.astype(np.int32),
+            term_major.data.astype(np.uint16),
+            weights,
+        )
+
+    def matrix(self, values: np.ndarray, n_passages: int) -> csr_array:
+        """`[V, N]` terms x passages holding `values[P]`: weights to search, frequencies to count on."""
+        from scipy.sparse import csr_array
+
+        return csr_array((values, self.columns, self.indptr), shape=(len(self.indptr) - 1, n_passages))
+
+    def save(self, folder: Path) -> None:
+        """Write the four arrays into `folder`."""
+        for name, values in self._asdict().items():
+            save_array(folder, name, values)
+
+    @classmethod
+    def open(cls, folder: Path, n_terms: int) -> Postings:
+        """Map the four arrays (ArtefactError if one is missing or they do not fit together)."""
+        postings = cls(*(open_array(folder, name) for name in cls._fields))
+        sizes = {int(postings.indptr[-1]), *(len(values) for values in postings[1:])}
+        if len(postings.indptr) != n_terms + 1 or len(sizes) != 1:
+            raise ArtefactError(f"the arrays of the index in {folder} do not fit together; build it again.")
+        return postings
+
+
+def count(documents: list[list[int]], n_terms: int) -> csr_array:
+    """`[N, V]` occurrences, from each passage's term numbers in any order, repetitions included."""
+    from scipy.sparse import csr_array
+
+    lengths = np.fromiter(map(len, documents), dtype=np.int64, count=len(documents))
+    terms = np.fromiter((term for document in documents for term in document), dtype=np.int32, count=lengths.sum())
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    counts = csr_array((np.ones(len(terms), dtype=np.int32), terms, indptr), shape=(len(documents), n_terms))
+    counts.sum_duplicates()
+    np.minimum(counts.data, FREQUENCY_LIMIT, out=counts.data)
+    return counts

@@ -1,0 +1,187 @@
+"""One way to search, for the reader's query as for ten thousand evaluation queries.
+
+Passages are found by words and by vectors, each list is turned into documents by the best passage, and the two
+lists are fused. With feedback the dense queries then move toward the first fused documents and search once more.
+Documents are fused rather than passages, because the passage that repeats the query's words and the one that
+answers it need not be the same.
+
+What costs time (encoding, the two searches) is kept in `Candidates`, apart from the settings that combine it, so
+that choosing weight and feedback on a validation slice encodes its queries once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from corpusmith.config import Config
+from corpusmith.index.base import Index
+from corpusmith.index.dense import DenseIndex
+from corpusmith.index.documents import DocumentRanking, find, to_documents
+from corpusmith.retrieval.base import PADDING, Ranking, Retriever
+from corpusmith.retrieval.feedback import move_queries
+from corpusmith.retrieval.fusion import reciprocal_rank, relative_score
+
+Mode = Literal["lexical", "dense", "fused"]
+Exclusion = Sequence[Collection[int]]
+"""For each query the document rows that must not be returned (its own source, say)."""
+
+FUSIONS: dict[str, Callable[[Ranking, Ranking, float, int], Ranking]] = {
+    "relative": relative_score,
+    "reciprocal": reciprocal_rank,
+}
+
+
+class SearchSettings(Config):
+    """How the lexical and the dense ranking become one."""
+
+    fusion: Literal["relative", "reciprocal"] = "relative"
+    """"relative" adds scores stretched to [0, 1], "reciprocal" adds reciprocal ranks."""
+    weight: float = Field(default=0.5, ge=0, le=1)
+    """Weight of the dense ranking, 0 (words alone) to 1 (vectors alone)."""
+    feedback: float = Field(default=0.0, ge=0)
+    """How far dense queries move toward the first fused documents, 0 (off) upward; at 1 the documents' mean counts
+    as much as the query."""
+    depth: int = Field(default=3, ge=1)
+    """How many fused documents the feedback uses."""
+    candidates: int = Field(default=1000, ge=1)
+    """How many passages each of the two searches contributes."""
+
+
+class Candidates(NamedTuple):
+    """What the two searches found for Q queries before anything is combined.
+
+    `vectors[Q, D]` are the queries', `answerable[Q]` says which of them hold a letter or digit.
+    """
+
+    vectors: np.ndarray
+    answerable: np.ndarray
+    lexical: DocumentRanking
+    dense: DocumentRanking
+
+
+class SearchEngine:
+    """Ranks documents for queries.
+
+    Args:
+        lexical: index of the passages' texts.
+        dense: index of the same passages' vectors.
+        retriever: encodes queries as the passages were encoded.
+        passage_documents: `[P]` document row of each passage row.
+        settings: how to combine the two; `replace` it at will, nothing is cached.
+    """
+
+    def __init__(
+        self,
+        lexical: Index[Sequence[str]],
+        dense: DenseIndex,
+        retriever: Retriever,
+        passage_documents: np.ndarray,
+        settings: SearchSettings | None = None,
+    ) -> None:
+        self.lexical = lexical
+        self.dense = dense
+        self.retriever = retriever
+        self.passage_documents = np.asarray(passage_documents, dtype=np.int64)
+        self.settings = settings or SearchSettings()
+
+    def rank(
+        self, queries: Sequence[str], k: int, mode: Mode = "fused", exclude: Exclusion | None = None
+    ) -> DocumentRanking:
+        """The `k` best documents of each query, `[Q, K]` with K at most `k`; a query without words finds nothing.
+
+        `mode` "lexical" and "dense" rank by one side alone, without feedback. `exclude` names for each query the
+        documents to leave out.
+        """
+        settings = self.settings
+        if mode == "lexical":
+            return _first(self._find_lexical(queries, settings, exclude), k)
+        if mode == "dense":
+            return _first(self._find_dense(self._encode(queries), _answerable(queries), settings, exclude), k)
+        return self.combine(self.find(queries, exclude), k, exclude=exclude)
+
+    def find(self, queries: Sequence[str], exclude: Exclusion | None = None) -> Candidates:
+        """Encode the queries and search by words and by vectors: the part that weight and feedback do not change."""
+        vectors, answerable, settings = self._encode(queries), _answerable(queries), self.settings
+        return Candidates(
+            vectors,
+            answerable,
+            self._find_lexical(queries, settings, exclude),
+            self._find_dense(vectors, answerable, settings, exclude),
+        )
+
+    def combine(
+        self,
+        found: Candidates,
+        k: int,
+        settings: SearchSettings | None = None,
+        exclude: Exclusion | None = None,
+    ) -> DocumentRanking:
+        """Fuse candidates by `settings` (the engine's own, if None), with feedback if they ask for it.
+
+        `exclude` is what `find` was given.
+        """
+        settings = settings or self.settings
+        fused = self._fuse(found.lexical, found.dense, settings, max(k, settings.depth))
+        if settings.feedback > 0:
+            moved = move_queries(
+                found.vectors, fused.passages, fused.scores, self.dense.vectors, settings.feedback, settings.depth
+            )
+            dense = self._find_dense(moved, found.answerable, settings, exclude)
+            fused = self._fuse(found.lexical, dense, settings, k)
+        return _first(fused, k)
+
+    def _encode(self, queries: Sequence[str]) -> np.ndarray:
+        if not queries:
+            return np.zeros((0, self.retriever.dimension), dtype=np.float32)
+        return self.retriever.encode_queries(queries)
+
+    def _find_lexical(
+        self, queries: Sequence[str], settings: SearchSettings, exclude: Exclusion | None
+    ) -> DocumentRanking:
+        return self._documents(self.lexical.search(queries, settings.candidates), exclude)
+
+    def _find_dense(
+        self, vectors: np.ndarray, answerable: np.ndarray, settings: SearchSettings, exclude: Exclusion | None
+    ) -> DocumentRanking:
+        found = self.dense.search(vectors, settings.candidates)
+        found.rows[~answerable] = PADDING
+        return self._documents(found, exclude)
+
+    def _documents(self, passages: Ranking, exclude: Exclusion | None) -> DocumentRanking:
+        if exclude is not None:
+            for rows, excluded in zip(passages.rows, exclude, strict=True):
+                if excluded:
+                    rows[np.isin(self.passage_documents[rows], list(excluded))] = PADDING
+        return to_documents(passages.rows, passages.scores, self.passage_documents)
+
+    def _fuse(
+        self, lexical: DocumentRanking, dense: DocumentRanking, settings: SearchSettings, k: int
+    ) -> DocumentRanking:
+        """Fuse two document rankings; the side that ranks a document higher names its passage."""
+        fused = FUSIONS[settings.fusion](lexical.ranking, dense.ranking, settings.weight, k)
+        dense_position, dense_passages = _lookup(fused.rows, dense)
+        lexical_position, lexical_passages = _lookup(fused.rows, lexical)
+        passages = np.where(dense_position <= lexical_position, dense_passages, lexical_passages)
+        return DocumentRanking(fused.rows, fused.scores, passages)
+
+
+def _lookup(documents: np.ndarray, side: DocumentRanking) -> tuple[np.ndarray, np.ndarray]:
+    """Position (very large where absent) and passage of `documents[Q, K]` in one side's ranking."""
+    queries, columns = np.nonzero(side.ranking.found)
+    rows = side.documents[queries, columns]
+    positions = find(documents, queries, rows, columns)
+    positions = np.where(positions == PADDING, np.iinfo(np.int64).max, positions)
+    return positions, find(documents, queries, rows, side.passages[queries, columns])
+
+
+def _first(ranking: DocumentRanking, k: int) -> DocumentRanking:
+    return DocumentRanking(*(values[:, :k] for values in ranking))
+
+
+def _answerable(queries: Sequence[str]) -> np.ndarray:
+    """`[Q]` bool: queries with a letter or digit in them."""
+    return np.array([any(character.isalnum() for character in query) for query in queries], dtype=bool)

@@ -1,0 +1,38 @@
+"""A model with all that belongs to it: weights, tokenizer, and how its vectors are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from corpusmith.model.encoder import Encoder
+from corpusmith.model.heads import MaskedLanguageHead
+from corpusmith.model.pooling import Pooling
+from corpusmith.vocabulary.tokenizer import Tokenizer
+
+
+@dataclass
+class Checkpoint:
+    """What `load_checkpoint` gives and `export_checkpoint` writes.
+
+    Attributes:
+        encoder: with float32 weights; training changes it in place.
+        head: the masked-language head, None where the checkpoint has none.
+        tokenizer: the checkpoint's own.
+        pooling: how hidden states become one vector.
+        normalize: whether vectors are scaled to length 1.
+        max_tokens: tokens of a sequence, special tokens included; what is longer is cut.
+        name: where it came from, for people to read.
+        hf_config: the content of its config.json, carried through to exports.
+        prompts: texts that its users put before queries or documents, by name; carried through to exports.
+    """
+
+    encoder: Encoder
+    head: MaskedLanguageHead | None
+    tokenizer: Tokenizer
+    pooling: Pooling
+    normalize: bool
+    max_tokens: int
+    name: str
+    hf_config: dict[str, Any]
+    prompts: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,119 @@
+"""The encoder: packed tokens in, one hidden state a token out.
+
+It computes what `transformers` computes for BERT, RoBERTa and ModernBERT checkpoints (to 1e-4 in float32, tested at
+random initialisation), on tokens only. The batch is sorted by length once at the door and put back in order at the
+exit: between them every group of sequences is a slice, and no layer moves a token.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from corpusmith.model.attention import AttentionLayout, permute
+from corpusmith.model.config import EncoderConfig
+from corpusmith.model.layers import Norm, TransformerLayer, initialise
+from corpusmith.model.linear import Linear
+from corpusmith.model.packed import PackedBatch
+
+
+class Embeddings(nn.Module):
+    """Token, position and segment embeddings, summed and normed in float32."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        size = config.hidden_size
+        self.offset = config.position_offset
+        self.tokens = nn.Embedding(config.vocabulary_size, size)
+        self.positions = None if config.rotary else nn.Embedding(config.max_positions, size)
+        self.types = nn.Embedding(config.type_vocabulary_size, size) if config.type_vocabulary_size else None
+        self.norm = Norm(config)
+
+    def forward(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """int64 `[T]` and `[T]` to float32 `[T, D]`."""
+        hidden = self.tokens(ids)
+        if self.positions is not None:
+            hidden = hidden + self.positions(positions + self.offset)
+        if self.types is not None:
+            hidden = hidden + self.types.weight[0]
+        return self.norm(hidden)
+
+
+class Encoder(nn.Module):
+    """A BERT-family encoder on packed batches.
+
+    Args:
+        config: its shape.
+        generator: source of the fresh weights; seed 0 where none is given.
+
+    Attributes:
+        config: the shape.
+        compute_dtype: float32 or bfloat16, the dtype of all hidden states; set it freely. Weights stay float32 and
+            are cast where they are used.
+    """
+
+    def __init__(self, config: EncoderConfig, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.compute_dtype = torch.float32
+        self.embeddings = Embeddings(config)
+        self.layers = nn.ModuleList(TransformerLayer(config, number) for number in range(config.layers))
+        self.final_norm = Norm(config) if config.norm_first else nn.Identity()
+        if not self.embeddings.tokens.weight.is_meta:
+            initialise(self, config, generator or torch.Generator().manual_seed(0))
+
+    @property
+    def token_embedding(self) -> nn.Embedding:
+        """The token embedding, `weight[V, D]`, which the masked-language head shares."""
+        return self.embeddings.tokens
+
+    def forward(self, packed: PackedBatch) -> torch.Tensor:
+        """Hidden states of the last layer, `[T, D]` in `compute_dtype`, tokens in the batch's order.
+
+        Raises:
+            ValueError: a sequence is longer than the model has positions.
+        """
+        layout = AttentionLayout(packed.lengths, packed.ids.device)
+        if layout.longest > self.config.max_tokens:
+            raise ValueError(f"a sequence of {layout.longest} tokens; this model takes {self.config.max_tokens}")
+        ids, positions = packed.ids, packed.positions
+        if layout.order is not None:
+            ids, positions = ids[layout.order], positions[layout.order]
+        hidden = self.embeddings(ids, positions).to(self.compute_dtype)
+        ordered = layout.sorted()
+        for layer in self.layers:
+            hidden = layer(hidden, ordered)
+        hidden = self.final_norm(hidden)
+        return permute(hidden, layout.inverse, layout.order)
+
+    def for_inference(self, dtype: torch.dtype) -> Encoder:
+        """A copy for encoding only: linear maps stored in `dtype`, no gradients, nothing shared with this one."""
+        twin = copy.deepcopy(self).requires_grad_(False).eval()
+        twin.compute_dtype = dtype
+        for part in twin.modules():
+            if isinstance(part, Linear):
+                part.to(dtype)
+        return twin
+
+    def parameter_count(self) -> int:
+        """Weights in all, embeddings included."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def flops(self, lengths: Sequence[int] | torch.Tensor | PackedBatch) -> float:
+        """Floating-point operations of one forward pass over sequences of these lengths.
+
+        Two for each multiply-add of the matrix products: 2 x tokens x weights of the linear maps, and 4 x D for each
+        pair of a query and a key that it may see. Lookups, norms and activations are left out (under 2%).
+        """
+        sizes = lengths.lengths if isinstance(lengths, PackedBatch) else lengths
+        sizes = torch.as_tensor(sizes, dtype=torch.float64)
+        linear = sum(part.weight.numel() for part in self.modules() if isinstance(part, Linear))
+        pairs = 0.0
+        for number in range(self.config.layers):
+            window = self.config.window(number)
+            seen = sizes if window is None else sizes.clamp(max=2 * window + 1)
+            pairs += float((sizes * seen).sum())
+        return 2.0 * float(sizes.sum()) * linear + 4.0 * self.config.hidden_size * pairs

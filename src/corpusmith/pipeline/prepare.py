@@ -1,0 +1,129 @@
+"""The steps before training: documents to passages, indexes, held-out queries and training pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+import numpy as np
+
+from corpusmith.artefact import Draft, link_folder, reserve
+from corpusmith.corpus.build import build_corpus
+from corpusmith.corpus.read import read
+from corpusmith.corpus.shards import write_shards
+from corpusmith.errors import RecipeError
+from corpusmith.evaluation.demonstration import make_demonstration as write_demonstration
+from corpusmith.evaluation.heldout import make_heldout as draw_heldout
+from corpusmith.index.lexical import LexicalIndex
+from corpusmith.model.checkpoint import Checkpoint
+from corpusmith.pipeline.workspace import DEFAULT_SEARCH, Workspace
+from corpusmith.retrieval.dense import DenseRetriever
+from corpusmith.retrieval.pairs import labelled_pairs, mine_candidates, save_pairs
+from corpusmith.retrieval.pairs import make_pairs as pairs_from_corpus
+
+SAY_EVERY = 500
+
+
+def make_corpus(work: Workspace, draft: Draft) -> None:
+    """Documents to passages."""
+    documents = read(work.paths, work.recipe.corpus)
+
+    def advance(note: str, done: int) -> None:
+        work.watcher.advance(done, None, note)
+
+    judged = work.query_folder is not None
+    summary = build_corpus(documents, work.recipe.corpus, draft.folder, advance, judged=judged)
+    work.watcher.say(f"  {summary}")
+    draft.facts.update(asdict(summary))
+
+
+def make_tokens(work: Workspace, draft: Draft) -> None:
+    """Passages to token shards."""
+    shards = write_shards(_contents(work), work.base.tokenizer, draft.folder)
+    draft.cost["tokens"] = int(shards.lengths.sum())
+
+
+def _contents(work: Workspace) -> Iterator[str]:
+    """Every passage's content, the watcher told now and then."""
+    for done, passage in enumerate(work.corpus.passages(), 1):
+        if done % SAY_EVERY == 0:
+            work.watcher.advance(done, work.corpus.n_passages)
+        yield passage.content
+
+
+def make_heldout(work: Workspace, draft: Draft) -> None:
+    """Queries from the corpus."""
+    heldout = draw_heldout(work.corpus, work.recipe.heldout, work.recipe.seed)
+    heldout.save(draft.folder)
+    draft.facts["queries"] = len(heldout.queries)
+
+
+def make_demonstration(work: Workspace, draft: Draft) -> None:
+    """Judged queries over the installed documentation."""
+    draft.facts["queries"] = write_demonstration(work.corpus, work.recipe.corpus, work.recipe.seed, draft.folder)
+
+
+def make_lexical(work: Workspace, draft: Draft) -> None:
+    """BM25 over all passages."""
+    index = LexicalIndex(work.recipe.lexical)
+    index.add(np.arange(work.corpus.n_passages), _contents(work))
+    index.save(draft.folder)
+
+
+def make_base(work: Workspace, draft: Draft) -> None:
+    """The base model's vectors."""
+    _encode(work, work.base, draft)
+
+
+def make_trained(work: Workspace, draft: Draft) -> None:
+    """The trained model's vectors; the base's own where training was skipped or never beat the starting point."""
+    stages = [manifest for name, manifest in work.manifests.items() if name.startswith("stage-")]
+    draft.facts["is_base"] = all(manifest.facts.get("kept_step", 0) == 0 for manifest in stages)
+    if draft.facts["is_base"]:
+        link_folder(work.path("base"), draft.folder)
+    else:
+        _encode(work, work.trained_checkpoint(), draft)
+
+
+def _encode(work: Workspace, checkpoint: Checkpoint, draft: Draft) -> None:
+    retriever = DenseRetriever(checkpoint)
+    shape = (work.corpus.n_passages, retriever.dimension)
+    vectors = np.lib.format.open_memmap(draft.folder / "vectors.npy", "w+", np.float32, shape=shape)
+    reserve(draft.folder / "vectors.npy")
+    retriever.encode_shards(work.shards, out=vectors, progress=work.watcher.advance)
+    vectors.flush()
+    for name, collection in work.collections.items():
+        masked = retriever.encode_documents([content for _, content in collection.masked])
+        np.save(draft.folder / f"{name}.npy", masked, allow_pickle=False)
+    tokens = np.minimum(work.shards.lengths + 2, checkpoint.max_tokens)
+    draft.cost["tokens"] = int(tokens.sum())
+    draft.cost["flops"] = float(checkpoint.encoder.flops(tokens))
+
+
+def make_pairs(work: Workspace, draft: Draft) -> None:
+    """Pairs with candidates and a teacher's scores; none where the corpus gives none."""
+    options, seed = work.recipe.pairs, work.recipe.seed
+    engine = work.engine("base")
+    engine.settings = DEFAULT_SEARCH.model_copy(update={"candidates": 2 * options.depth})
+
+    def rank(queries: Sequence[str], k: int) -> tuple[np.ndarray, np.ndarray]:
+        found = engine.rank(queries, k)
+        return found.passages, found.scores
+
+    if options.source == "labels":
+        labels = work.queries("train")
+        if labels is None:
+            raise RecipeError(
+                "pairs.source = 'labels' needs a BEIR folder with qrels/train.tsv as the one path; "
+                "choose the default preset for documents without judgements."
+            )
+        pairs = labelled_pairs(labels.queries, labels.qrels, work.corpus, rank)
+    else:
+        pairs = pairs_from_corpus(work.corpus, options, work.excluded_documents, seed)
+    draft.facts["pairs"] = len(pairs)
+    if not pairs:
+        return
+    rows, scores = mine_candidates(
+        pairs, rank, work.corpus, options, seed, work.excluded_documents, work.watcher.advance
+    )
+    save_pairs(pairs, rows, scores, work.base.tokenizer, draft.folder)

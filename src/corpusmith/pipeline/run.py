@@ -1,0 +1,149 @@
+"""Runs a recipe: from documents to a model, an index and a report.
+
+The chain is a list of steps with their parents; what a step does stands in `prepare`, `train` and `finish`. What the
+minutes buy is settled once, when training begins: reading, indexing and encoding have been timed by then on the very
+corpus, and what they will need after training is set aside first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from corpusmith import environment
+from corpusmith.artefact import Draft, locked, write_whole
+from corpusmith.pipeline import finish, prepare, train
+from corpusmith.pipeline.chain import Silent, Step, Watcher, run
+from corpusmith.pipeline.summary import summarise, write_outputs
+from corpusmith.pipeline.workspace import Workspace, fingerprint
+from corpusmith.recipe import DEFAULT_PRESET, Recipe, StageConfig, preset, read_recipe, to_toml
+from corpusmith.report.base import Summary
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """Where everything is, and the summary that the report shows."""
+
+    folder: Path
+    summary: Summary
+
+
+def build(
+    *paths: str | Path,
+    recipe: Recipe | str | Path | None = None,
+    out: str | Path = "corpusmith-out",
+    minutes: float | None = None,
+    watcher: Watcher | None = None,
+) -> BuildResult:
+    """Build a model, an index and a report from the documents under `paths` into the folder `out`.
+
+    Args:
+        paths: folders or files; a BEIR folder brings its queries and judgements. None for installed documentation.
+        recipe: a `Recipe`, the name of a preset, or a TOML file; the default preset unless given.
+        out: a new folder, or one with an earlier build, whose finished steps are reused.
+        minutes: replaces the recipe's budget.
+        watcher: is told how the build advances.
+
+    Raises:
+        CorpusmithError: one sentence on what is wrong and what to do; finished steps are kept.
+    """
+    environment.keep_freed_memory()
+    chosen = resolve_recipe(recipe)
+    if minutes is not None:
+        chosen = chosen.with_overrides({"budget.minutes": minutes})
+    work = Workspace([Path(path) for path in paths], chosen, Path(out), watcher or Silent())
+    steps = chain(work)
+    with locked(work.folder):
+        for step, manifest, reused in run(steps, chosen.seed, work.watcher):
+            work.manifests[step.name] = manifest
+            if reused:
+                work.reused.add(step.name)
+        write_whole(work.folder / "recipe.toml", to_toml(chosen))
+        summary = summarise(work)
+        write_outputs(summary, work.folder)
+    return BuildResult(work.folder, summary)
+
+
+def resolve_recipe(recipe: Recipe | str | Path | None) -> Recipe:
+    """A recipe from what people call one: itself, a preset's name, a TOML file, or nothing (the default preset)."""
+    if isinstance(recipe, Recipe):
+        return recipe
+    if recipe is None:
+        return preset(DEFAULT_PRESET)
+    if isinstance(recipe, Path) or str(recipe).endswith(".toml"):
+        return read_recipe(Path(recipe))
+    return preset(recipe)
+
+
+def chain(work: Workspace) -> list[Step]:
+    """All steps of a build, in order."""
+    recipe = work.recipe
+    options = recipe.model_dump(mode="json")
+    encoding = {"model": options["model"], "base": fingerprint(work.base)}
+    labels = work.query_digests if recipe.pairs.source == "labels" else {}
+    encoded = ("tokens", "heldout", *(["demonstration"] if work.is_demonstration else []))
+    stages = [f"stage-{number}" for number in range(1, len(recipe.stages) + 1)]
+    demonstration = ["demonstration"] if work.is_demonstration else []
+    pairs = ["pairs"] if work.needs_pairs else []
+    vectors = ["base", "trained"] if stages else ["base"]
+
+    def step(
+        name: str,
+        note: str,
+        make: Callable[[Workspace, Draft], None],
+        config: dict[str, Any],
+        *parents: str,
+        resumable: bool = False,
+    ) -> Step:
+        inputs = work.input_digests if name == "corpus" else ()
+        return Step(name, work.path(name), lambda draft: make(work, draft), config, parents, inputs, resumable, note)
+
+    steps = [
+        step("corpus", "read, clean, split", prepare.make_corpus, {"corpus": options["corpus"]}),
+        step("tokens", "cut passages into word pieces", prepare.make_tokens, encoding, "corpus"),
+        step("heldout", "queries from the corpus", prepare.make_heldout, {"heldout": options["heldout"]}, "corpus"),
+    ]
+    if demonstration:
+        config = {"corpus": options["corpus"]}
+        steps.append(step("demonstration", "judged queries", prepare.make_demonstration, config, "corpus"))
+    steps += [
+        step("lexical", "index words", prepare.make_lexical, {"lexical": options["lexical"]}, "corpus"),
+        step(
+            "base", f"encode with {recipe.model.base}", prepare.make_base, encoding, "tokens", "heldout", *demonstration
+        ),
+    ]
+    if pairs:
+        config = {"pairs": options["pairs"], "queries": labels}
+        parents = ("corpus", "heldout", "lexical", "base", *demonstration)
+        steps.append(step("pairs", "training pairs and their teacher", prepare.make_pairs, config, *parents))
+    for number, stage in enumerate(recipe.stages, 1):
+        config = {"stage": options["stages"][number - 1], "budget": options["budget"]}
+        parents = ("tokens", "heldout", "base", *demonstration, *pairs, *stages[: number - 1])
+        note = f"train: {stage.objective.kind}"
+        steps.append(step(f"stage-{number}", note, _stage(number, stage), config, *parents, resumable=True))
+    if stages:
+        steps.append(step("trained", "encode with it", prepare.make_trained, {}, *encoded, stages[-1]))
+    searching = {"search": options["search"], "lexical": options["lexical"]}
+    return [
+        *steps,
+        step("choice", "choose on held-out queries", finish.make_choice, searching, "heldout", *vectors),
+        step("model", "export", finish.make_model, {}, "choice"),
+        step("index", "put together", finish.make_index, {}, "corpus", "lexical", "choice", *vectors),
+        step(
+            "evaluation",
+            "measure against the best start",
+            finish.make_evaluation,
+            {"queries": work.query_digests},
+            "heldout",
+            "index",
+            "model",
+            *demonstration,
+            *vectors,
+        ),
+    ]
+
+
+def _stage(number: int, stage: StageConfig) -> Callable[[Workspace, Draft], None]:
+    return lambda work, draft: train.make_stage(work, draft, number, stage)

@@ -1,0 +1,203 @@
+"""What a build did and found, in the form that the report shows (`report/base.py`), and kept as summary.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import corpusmith
+from corpusmith import environment
+from corpusmith.artefact import Manifest, open_artefact, read_manifest, write_whole
+from corpusmith.errors import ArtefactError
+from corpusmith.evaluation.compare import DECIDING_MEASURE
+from corpusmith.report import base as report
+from corpusmith.report.html import write_report
+
+if TYPE_CHECKING:
+    from corpusmith.pipeline.workspace import Workspace
+
+DEMONSTRATION_SEARCHES = (
+    "solve a linear system when the matrix is sparse and symmetric",
+    "remove rows that contain missing values",
+    "learning rate that decreases when the loss stops improving",
+)
+REPORT_SEARCHES = 3
+RESULTS_A_SEARCH = 3
+POINTS_A_CURVE = 300
+VALIDATION_MEASURE = "mean of dense and fused nDCG@10 on a small pool"
+
+
+def summarise(work: Workspace) -> report.Summary:
+    """The summary of a finished work."""
+    recipe = work.recipe
+    evaluations = json.loads((work.path("evaluation") / "evaluation.json").read_text(encoding="utf-8"))
+    return {
+        "title": ", ".join(path.name for path in work.paths) or "installed documentation",
+        "created": environment.now(),
+        "corpusmith": corpusmith.__version__,
+        "recipe": recipe.name,
+        "seed": recipe.seed,
+        "seconds": sum(manifest.seconds for manifest in work.manifests.values()),
+        "budget": _budget(work),
+        "machine": environment.machine(),
+        "versions": environment.versions(),
+        "verdict": _verdict(work, evaluations),
+        "corpus": _corpus(work),
+        "evaluations": evaluations,
+        "choices": [_choice(choice, work.choice["queries"]) for choice in work.choice["choices"]],
+        "training": [_training(work, name) for name in work.manifests if name.startswith("stage-")],
+        "searches": _searches(work),
+        "chain": [_link(name, manifest, name in work.reused) for name, manifest in work.manifests.items()],
+        "dropped_file": "steps/corpus/dropped.jsonl",
+    }
+
+
+def write_outputs(summary: report.Summary, folder: Path) -> None:
+    """Write summary.json and report.html."""
+    write_whole(folder / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False))
+    write_report(summary, folder / "report.html")
+
+
+def chain_of(folder: Path, *, check: bool = False) -> list[report.Link]:
+    """Every artefact of a build, parents first; with `check` every file's digest is verified.
+
+    Raises:
+        ArtefactError: there is no build in `folder`, or (with `check`) a file is missing or damaged.
+    """
+    if not folder.is_dir():
+        raise ArtefactError(f"no such folder: {folder}.")
+    found = {}
+    for path in [*folder.glob("steps/*/manifest.json"), *folder.glob("*/manifest.json")]:
+        manifest = open_artefact(path.parent) if check else read_manifest(path.parent)
+        found[manifest.kind] = manifest
+    if not found:
+        raise ArtefactError(f"{folder} holds no build; `corpusmith build PATH --out {folder}` makes one.")
+    ordered: list[str] = []
+    while len(ordered) < len(found):
+        ready = [
+            name
+            for name in sorted(found)
+            if name not in ordered and all(parent in ordered for parent in found[name].parents if parent in found)
+        ]
+        ordered += ready or sorted(set(found) - set(ordered))
+    return [_link(name, found[name], reused=False) for name in ordered]
+
+
+def _link(name: str, manifest: Manifest, reused: bool) -> report.Link:
+    return {
+        "name": name,
+        "kind": manifest.kind,
+        "digest": manifest.digest,
+        "parents": manifest.parents,
+        "seconds": manifest.seconds,
+        "bytes": manifest.bytes,
+        "tokens": manifest.cost.get("tokens"),
+        "flops": manifest.cost.get("flops"),
+        "peak_memory_bytes": manifest.peak_memory_bytes,
+        "reused": reused,
+    }
+
+
+def _budget(work: Workspace) -> str:
+    budget = work.recipe.budget
+    if budget.minutes is not None:
+        return f"{budget.minutes:g} minutes"
+    return f"{budget.tokens:,} tokens" if budget.tokens is not None else f"{budget.flops:.2e} FLOPs"
+
+
+def _verdict(work: Workspace, evaluations: list[report.Evaluation]) -> list[str]:
+    """Plain sentences: what was chosen and what it brought."""
+    sentences = [
+        f"{choice['what'].capitalize()}: {choice['chosen']}. {choice['reason']}" for choice in work.choice["choices"]
+    ]
+    for evaluation in evaluations:
+        names = {system["key"]: system["name"] for system in evaluation["systems"]}
+        built = next((entry for entry in evaluation["comparisons"] if entry["system"] == "built"), None)
+        if built is None:
+            continue
+        sentences.append(
+            f"On {evaluation['name']} ({evaluation['queries']} queries) search as built scores "
+            f"{built['difference']:+.3f} {DECIDING_MEASURE} [{built['low']:+.3f}, {built['high']:+.3f}] against the "
+            f"best starting point, {names[built['against']]}: {report.finding(built)} "
+            f"(adjusted p = {built['p_adjusted']:.3f})."
+        )
+    if not evaluations:
+        sentences.append("The corpus gives too few held-out queries to measure anything; nothing is claimed.")
+    return sentences
+
+
+def _corpus(work: Workspace) -> report.Corpus:
+    facts = work.manifests["corpus"].facts
+    return {
+        "read": facts["documents_read"],
+        "kept": facts["documents"],
+        "dropped": facts["dropped"],
+        "duplicates": facts["exact_duplicates"] + facts["near_duplicates"],
+        "passages": facts["passages"],
+        "words": facts["words"],
+    }
+
+
+def _choice(choice: dict[str, Any], queries: int) -> report.Choice:
+    return {
+        "what": choice["what"],
+        "chosen": choice["chosen"],
+        "reason": choice["reason"],
+        "candidates": choice["candidates"],
+        "measure": DECIDING_MEASURE,
+        "data": "held-out validation queries",
+        "queries": queries,
+    }
+
+
+def _training(work: Workspace, name: str) -> report.Training:
+    """One stage: its cost, and the curves from its log, thinned to a few hundred points."""
+    manifest = work.manifests[name]
+    facts, log = manifest.facts, work.path(name) / "run" / "log.jsonl"
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+    steps = [line for line in lines if "loss" in line]
+    thinned = steps[:: max(1, len(steps) // POINTS_A_CURVE)]
+    seconds = facts.get("seconds", 0.0)
+    return {
+        "objective": facts.get("objective", name),
+        "steps": facts.get("steps", 0),
+        "tokens": int(manifest.cost.get("tokens", 0)),
+        "flops": manifest.cost.get("flops", 0.0),
+        "seconds": seconds,
+        "tokens_per_second": manifest.cost.get("tokens", 0) / seconds if seconds else 0.0,
+        "loss": [[line["step"], line["loss"]] for line in thinned],
+        "validation": [[line["step"], line["score"]] for line in lines if "score" in line],
+        "kept_step": facts.get("kept_step"),
+        "validation_measure": VALIDATION_MEASURE,
+        "learning_rate": max((line["learning_rate"] for line in steps), default=0.0),
+    }
+
+
+def _searches(work: Workspace) -> list[report.Search]:
+    """A few queries with what search as built finds for them."""
+    from corpusmith.search import load
+
+    if work.is_demonstration:
+        queries = list(DEMONSTRATION_SEARCHES)
+    else:
+        test = work.queries("test")
+        known = [query.text for query in work.heldout.queries if query.part == "report"]
+        queries = (list(test.queries.values()) if test else known)[:REPORT_SEARCHES]
+    searcher = load(work.folder)
+    return [
+        {
+            "query": query,
+            "results": [
+                {
+                    "rank": result.rank,
+                    "title": result.title or result.document_id,
+                    "document_id": result.document_id,
+                    "snippet": " ".join(result.text.split())[:300],
+                    "score": result.score,
+                }
+                for result in searcher.search(query, RESULTS_A_SEARCH)
+            ],
+        }
+        for query in queries
+    ]

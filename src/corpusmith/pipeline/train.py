@@ -1,0 +1,127 @@
+"""Training: one stage an artefact, resumable at any moment."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from corpusmith.artefact import Draft, write_whole
+from corpusmith.evaluation.heldout import MINIMUM_QUERIES
+from corpusmith.evaluation.validator import Validator, first_queries, pool_of
+from corpusmith.model.checkpoint import Checkpoint
+from corpusmith.model.huggingface import export_checkpoint
+from corpusmith.objective.data import TrainingData
+from corpusmith.objective.registry import build_objective
+from corpusmith.pipeline.workspace import Workspace
+from corpusmith.recipe import StageConfig
+from corpusmith.retrieval.pairs import open_pairs
+from corpusmith.training.budget import BudgetConfig
+from corpusmith.training.log import Evaluation, Notice, StepRecord
+from corpusmith.training.loop import train
+
+RESERVED_SECONDS = 45
+"""Set aside from a budget of minutes for choosing, measuring and the report."""
+LEAST_TRAINING_MINUTES = 0.25
+LEAST_PAIRS = 64
+"""With fewer training pairs than this the model would learn them by heart."""
+VALIDATION_QUERIES = 128
+VALIDATION_NEIGHBOURS = 10
+
+
+def make_stage(work: Workspace, draft: Draft, number: int, stage: StageConfig) -> None:
+    """One stage of training, from the base or from the stage before; resumable at any moment."""
+    start = work.stage_checkpoint(number - 1)
+    draft.volatile.update(("budget.json", "run/plan.json", "run/timing.jsonl"))
+    budget = _stage_budget(work, draft.folder, number)
+    if budget is not None:
+        objective = build_objective(stage.objective, _training_data(work, stage), start, work.recipe.seed)
+        result = train(
+            start.encoder,
+            objective,
+            stage.training,
+            budget,
+            draft.folder / "run",
+            work.recipe.seed,
+            validate=_validator(work, start),
+            report=lambda record: _report_training(work, record),
+        )
+        draft.cost.update(tokens=result.tokens, flops=result.flops)
+        draft.facts.update(
+            objective=stage.objective.kind,
+            steps=result.steps,
+            planned_steps=result.planned_steps,
+            seconds=result.seconds,
+            kept_step=result.kept_step,
+        )
+    model = draft.folder / "model"
+    shutil.rmtree(model, ignore_errors=True)
+    model.mkdir()
+    export_checkpoint(start, model)
+
+
+def _training_data(work: Workspace, stage: StageConfig) -> TrainingData:
+    """Passages and pairs of the documents that no held-out query asks for."""
+    held_out = np.isin(work.corpus.passage_documents, work.excluded_documents)
+    trainable = work.corpus.trainable_rows()
+    return TrainingData(
+        passages=work.shards,
+        rows=trainable[~held_out[trainable]],
+        documents=work.corpus.passage_documents,
+        pairs=open_pairs(work.path("pairs")) if stage.objective.kind == "contrastive" else None,
+    )
+
+
+def _stage_budget(work: Workspace, folder: Path, number: int) -> BudgetConfig | None:
+    """What this stage may spend, settled once and kept in its folder; None if it cannot train."""
+    path = folder / "budget.json"
+    if path.exists():
+        content = json.loads(path.read_text())
+        return BudgetConfig(**content) if content else None
+    pairs = work.manifests["pairs"].facts["pairs"] if work.needs_pairs else None
+    if pairs is not None and pairs < LEAST_PAIRS:
+        work.watcher.say(f"The corpus gives only {pairs} training pairs, fewer than {LEAST_PAIRS}; nothing is trained.")
+        write_whole(path, json.dumps(None))
+        return None
+    budget = _share(work, number)
+    if budget is None:
+        work.watcher.say("No time is left to train in this budget; the base model is kept.")
+    write_whole(path, json.dumps(budget.model_dump() if budget else None))
+    return budget
+
+
+def _share(work: Workspace, number: int) -> BudgetConfig | None:
+    """A stage's share of the budget; of minutes, what the steps so far and those ahead leave, None if too little."""
+    shares, whole = [stage.share for stage in work.recipe.stages], work.recipe.budget
+    if whole.minutes is None:
+        return whole.scaled(shares[number - 1] / sum(shares))
+    spent = sum(manifest.seconds for manifest in work.manifests.values())
+    ahead = work.manifests["base"].seconds + RESERVED_SECONDS
+    left = (whole.minutes - (spent + ahead) / 60) * shares[number - 1] / sum(shares[number - 1 :])
+    return BudgetConfig(minutes=round(left, 3)) if left >= LEAST_TRAINING_MINUTES else None
+
+
+def _validator(work: Workspace, start: Checkpoint) -> Validator | None:
+    """The score that training watches, None where the corpus gives too few queries."""
+    if len(work.heldout.query_set("validation", work.corpus.document_ids)) < MINIMUM_QUERIES:
+        return None
+    queries = first_queries(
+        work.heldout.query_set("validation", work.corpus.document_ids), VALIDATION_QUERIES, work.recipe.seed
+    )
+    rows = {identifier: row for row, identifier in enumerate(work.corpus.document_ids)}
+    answers = np.array([rows[name] for judged in queries.qrels.values() for name in judged])
+    engine = work.engine("base", "heldout")
+    pool = work.heldout.collection.subset(pool_of(engine, queries, answers, VALIDATION_NEIGHBOURS))
+    return Validator(start, pool, pool.lexical_index(work.recipe.lexical), queries, work.corpus.document_ids)
+
+
+def _report_training(work: Workspace, record: StepRecord | Evaluation | Notice) -> None:
+    if isinstance(record, StepRecord):
+        note = f"loss {record.loss:.3f}, {record.tokens_per_second:,.0f} tokens/s"
+        work.watcher.advance(record.step, record.steps, note)
+    elif isinstance(record, Evaluation):
+        work.watcher.say(f"  held-out score after step {record.step}: {record.score:.4f}")
+    else:
+        work.watcher.say(record.text)

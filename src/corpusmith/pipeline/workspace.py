@@ -1,0 +1,208 @@
+"""A build's folder, and what its finished steps have left there.
+
+Steps meet only here and on the disk: each reads the artefacts made before it through this class, so that a build that
+was cut off goes on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from corpusmith.artefact import Manifest, digest_file, digest_json
+from corpusmith.corpus.read import source_files
+from corpusmith.corpus.readers.source import SourceFile
+from corpusmith.corpus.shards import TokenShards
+from corpusmith.corpus.store import Corpus
+from corpusmith.errors import RecipeError
+from corpusmith.evaluation.base import QuerySet
+from corpusmith.evaluation.beir import is_beir, read_beir, splits
+from corpusmith.evaluation.collection import Collection
+from corpusmith.evaluation.demonstration import open_demonstration
+from corpusmith.evaluation.heldout import Heldout
+from corpusmith.index.dense import DenseIndex
+from corpusmith.index.lexical import LexicalIndex
+from corpusmith.index.search import SearchEngine, SearchSettings
+from corpusmith.model.checkpoint import Checkpoint
+from corpusmith.model.huggingface import load_checkpoint
+from corpusmith.pipeline.chain import Watcher
+from corpusmith.recipe import Recipe
+from corpusmith.retrieval.dense import DenseRetriever
+
+STEPS = "steps"
+FOR_USERS = ("model", "index")
+"""Steps whose folders stand at the top of the build; the others stand under `steps/`."""
+DEFAULT_SEARCH = SearchSettings(weight=0.5, feedback=1.0)
+"""Search before anything is chosen: pairs are mined and models compared with it."""
+
+
+class Workspace:
+    """One build: its inputs, its recipe, its folder, and the artefacts in it, opened when they are first asked for."""
+
+    def __init__(self, paths: Sequence[Path], recipe: Recipe, folder: Path, watcher: Watcher) -> None:
+        self.paths, self.recipe, self.folder, self.watcher = list(paths), recipe, folder, watcher
+        self.manifests: dict[str, Manifest] = {}
+        self.reused: set[str] = set()
+
+    def path(self, step: str) -> Path:
+        """The folder of a step."""
+        return self.folder / step if step in FOR_USERS else self.folder / STEPS / step
+
+    # What comes from outside.
+
+    @property
+    def is_demonstration(self) -> bool:
+        """Whether the corpus is the installed documentation, which brings judged queries of its own."""
+        return self.recipe.corpus.source == "installed-docs"
+
+    @property
+    def needs_pairs(self) -> bool:
+        """Whether a stage trains on pairs."""
+        return any(stage.objective.kind == "contrastive" for stage in self.recipe.stages)
+
+    @cached_property
+    def input_digests(self) -> tuple[tuple[str, str], ...]:
+        """Digests of what is read: every file's bytes, or the names and versions of the installed packages."""
+        if self.recipe.corpus.source == "installed-docs":
+            packages = sorted(f"{d.name}=={d.version}" for d in metadata.distributions())
+            return (("installed packages", digest_json(packages)),)
+        files = source_files(self.paths, self.recipe.corpus)
+        digests = [[file.id, digest_file(file.path)] for file in files if isinstance(file, SourceFile)]
+        return (("files", digest_json(digests)),)
+
+    @cached_property
+    def query_folder(self) -> Path | None:
+        """The BEIR folder among the paths, if there is just one path and it is one."""
+        return self.paths[0] if len(self.paths) == 1 and is_beir(self.paths[0]) else None
+
+    @cached_property
+    def query_digests(self) -> dict[str, str]:
+        """Digests of the BEIR folder's queries and judgements."""
+        if self.query_folder is None:
+            return {}
+        files = [*self.query_folder.glob("queries.jsonl*"), *self.query_folder.glob("qrels/*.tsv")]
+        return {file.name: digest_file(file) for file in sorted(files)}
+
+    def queries(self, split: str) -> QuerySet | None:
+        """The judged queries of a split, None if the input has none."""
+        if self.query_folder is None or split not in splits(self.query_folder):
+            return None
+        return read_beir(self.query_folder, split)
+
+    # What is there already.
+
+    @cached_property
+    def base(self) -> Checkpoint:
+        """The model to start from; nobody changes it."""
+        return self._load_base()
+
+    def _load_base(self) -> Checkpoint:
+        model = self.recipe.model
+        checkpoint = load_checkpoint(model.base, allow_download=model.allow_download)
+        if model.max_tokens is None:
+            return checkpoint
+        if model.max_tokens > checkpoint.encoder.config.max_tokens:
+            raise RecipeError(
+                f"model.max_tokens = {model.max_tokens} is more than the {checkpoint.encoder.config.max_tokens} "
+                f"positions of {model.base}."
+            )
+        return replace(checkpoint, max_tokens=model.max_tokens)
+
+    # What finished steps have left.
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The corpus."""
+        return Corpus.open(self.path("corpus"))
+
+    @cached_property
+    def shards(self) -> TokenShards:
+        """Every passage's word pieces."""
+        return TokenShards.open(self.path("tokens"))
+
+    @cached_property
+    def heldout(self) -> Heldout:
+        """Queries made from the corpus."""
+        return Heldout.open(self.path("heldout"), self.corpus)
+
+    @cached_property
+    def lexical(self) -> LexicalIndex:
+        """BM25 over all passages."""
+        return LexicalIndex.open(self.path("lexical"))
+
+    @property
+    def was_trained(self) -> bool:
+        """Whether training was asked for, could be afforded, and ended with other weights than the base's."""
+        return "trained" in self.manifests and not self.manifests["trained"].facts["is_base"]
+
+    def vectors(self, step: str) -> np.ndarray:
+        """`[N, D]` vectors of all passages from the step "base" or "trained"."""
+        return np.load(self.path(step) / "vectors.npy", mmap_mode="c", allow_pickle=False)
+
+    def trained_checkpoint(self) -> Checkpoint:
+        """The model after the last stage."""
+        return self.stage_checkpoint(len(self.recipe.stages))
+
+    def stage_checkpoint(self, number: int) -> Checkpoint:
+        """The model after a stage of training, stages counted from 1; the base model after none.
+
+        It is loaded anew at every call, since training changes what it is given.
+        """
+        if number == 0:
+            return self._load_base()
+        checkpoint = load_checkpoint(self.path(f"stage-{number}") / "model")
+        return replace(checkpoint, max_tokens=self.base.max_tokens)
+
+    # The steps.
+
+    @cached_property
+    def choice(self) -> dict[str, Any]:
+        """What the step "choice" wrote."""
+        return json.loads((self.path("choice") / "choice.json").read_text(encoding="utf-8"))
+
+    @cached_property
+    def excluded_documents(self) -> np.ndarray:
+        """Documents that give no training pairs, since held-out or demonstration queries are made from them."""
+        masked = [document for collection in self.collections.values() for document, _ in collection.masked]
+        return np.unique(np.array(masked, dtype=np.int64))
+
+    @cached_property
+    def demonstration(self) -> tuple[QuerySet, Collection]:
+        """The demonstration's queries, and what they are asked of."""
+        return open_demonstration(self.path("demonstration"), self.corpus)
+
+    @cached_property
+    def collections(self) -> dict[str, Collection]:
+        """Every collection made of the corpus by masking documents, by the name of the step that made it."""
+        found = {"heldout": self.heldout.collection}
+        return found | {"demonstration": self.demonstration[1]} if self.is_demonstration else found
+
+    def engine(self, step: str, collection: str | None = None) -> SearchEngine:
+        """Search with the model and vectors of "base" or "trained", over the corpus or one of the `collections`."""
+        retriever = DenseRetriever(self.base if step == "base" else self.trained_checkpoint())
+        if collection is None:
+            dense = DenseIndex(retriever.dimension)
+            dense.add(np.arange(self.corpus.n_passages), self.vectors(step))
+            return SearchEngine(self.lexical, dense, retriever, self.corpus.passage_documents, DEFAULT_SEARCH)
+        made = self.collections[collection]
+        masked = np.load(self.path(step) / f"{collection}.npy", allow_pickle=False)
+        lexical, dense = made.lexical_index(self.recipe.lexical), made.dense_index(self.vectors(step), masked)
+        return SearchEngine(lexical, dense, retriever, made.documents, DEFAULT_SEARCH)
+
+
+def fingerprint(checkpoint: Checkpoint) -> str:
+    """The digest of a checkpoint's weights, tokenizer and use."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(checkpoint.encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.numpy().tobytes())
+    use = [checkpoint.tokenizer.fingerprint, checkpoint.pooling, checkpoint.normalize, checkpoint.max_tokens]
+    return digest_json([digest.hexdigest(), *use])

@@ -1,0 +1,256 @@
+"""What to build: the typed recipe.
+
+A recipe and the digests of its inputs determine every artefact of a build. It is written as TOML or built in Python;
+each component's options stand beside the component's code and meet here. Unknown keys are errors that name the
+nearest valid one: an option that is misspelt and ignored costs a night.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from corpusmith.config import Config
+from corpusmith.corpus.config import CorpusConfig
+from corpusmith.errors import RecipeError
+from corpusmith.evaluation.heldout import HeldoutConfig
+from corpusmith.index.lexical import LexicalConfig
+from corpusmith.objective.registry import ObjectiveConfig
+from corpusmith.retrieval.pairs import PairsConfig
+from corpusmith.training.budget import BudgetConfig
+from corpusmith.training.config import TrainingConfig
+
+DEFAULT_PRESET = "default"
+
+
+class ModelConfig(Config):
+    """The model to start from."""
+
+    base: str = Field(default="all-MiniLM-L6-v2", min_length=1)
+    """A folder with a checkpoint (safetensors), a name known here, or a Hugging Face name."""
+    max_tokens: int | None = Field(default=None, ge=8, le=8192)
+    """Longest sequence encoded, special tokens included; the base model's own unless given."""
+    allow_download: bool = False
+    """Whether `base` may be fetched from the Hugging Face hub. Nothing is downloaded otherwise."""
+
+
+class StageConfig(Config):
+    """One stage of training: an objective, its share of the training budget, how it is optimised."""
+
+    objective: ObjectiveConfig
+    """What is optimised; `kind` selects it."""
+    share: float = Field(default=1.0, gt=0)
+    """This stage's part of the training budget, relative to the other stages' shares."""
+    training: TrainingConfig = TrainingConfig()
+    """Batches, learning rate, schedule, evaluation."""
+
+
+class SearchConfig(Config):
+    """How the lexical and the dense ranking are joined. What is 'auto' is chosen on the held-out slice."""
+
+    fusion: Literal["relative", "reciprocal"] = "relative"
+    """Relative scores (min-max) or reciprocal ranks."""
+    weight: float | Literal["auto"] = "auto"
+    """Weight of the dense side in the fusion, from 0 (lexical only) to 1 (dense only)."""
+    feedback: float | Literal["auto"] = "auto"
+    """How far the dense query moves toward the top documents of the first fused ranking; 0 switches it off."""
+    candidates: int = Field(default=1000, ge=10)
+    """Passages taken from each side before fusion."""
+
+    @model_validator(mode="after")
+    def _in_range(self) -> SearchConfig:
+        if self.weight != "auto" and not 0 <= self.weight <= 1:
+            raise ValueError("weight lies between 0 and 1, or is 'auto'")
+        if self.feedback != "auto" and not 0 <= self.feedback <= 10:
+            raise ValueError("feedback lies between 0 and 10, or is 'auto'")
+        return self
+
+
+class Recipe(Config):
+    """Everything a build does. Every part has defaults: an empty recipe is the default preset without its stages."""
+
+    name: str = "custom"
+    """Shown in the plan and the report."""
+    description: str = ""
+    """One line for `corpusmith presets`."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """The one seed from which all randomness derives."""
+    budget: BudgetConfig = BudgetConfig(minutes=20)
+    """How much the whole build may cost: exactly one of minutes, tokens, flops."""
+    corpus: CorpusConfig = CorpusConfig()
+    """Reading, cleaning, deduplication, passages."""
+    model: ModelConfig = ModelConfig()
+    """Where weights come from."""
+    lexical: LexicalConfig = LexicalConfig()
+    """The BM25 side."""
+    heldout: HeldoutConfig = HeldoutConfig()
+    """Queries made from the corpus, by which all choices are made."""
+    pairs: PairsConfig = PairsConfig()
+    """Training pairs made from the corpus, or taken from labels."""
+    stages: tuple[StageConfig, ...] = ()
+    """Training, in order. Empty: the base model is used as it is."""
+    search: SearchConfig = SearchConfig()
+    """Fusion and feedback."""
+
+    def with_overrides(self, overrides: Mapping[str, Any]) -> Recipe:
+        """This recipe with dotted options replaced, e.g. `{"corpus.passage_words": 120}`.
+
+        Raises:
+            RecipeError: an option does not exist or a value is out of range.
+        """
+        content = self.model_dump(mode="json")
+        for dotted, value in overrides.items():
+            *path, last = dotted.split(".")
+            part = content
+            for name in path:
+                part = part.setdefault(name, {}) if isinstance(part, dict) else None
+            if not isinstance(part, dict):
+                raise RecipeError(f"{dotted}: no such option; lists are set in a recipe file.")
+            if last in ("minutes", "tokens", "flops") and path == ["budget"]:
+                part.clear()
+            part[last] = value
+        return parse_recipe(content, "the command line")
+
+
+def parse_recipe(content: Mapping[str, Any], source: str) -> Recipe:
+    """A checked recipe from plain values; `source` is named in errors.
+
+    Raises:
+        RecipeError: one sentence for the first wrong option, naming the nearest valid key.
+    """
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(f"{source}: {_first_problem(error)}") from error
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a TOML recipe.
+
+    Raises:
+        RecipeError: the file is missing, is no TOML, or holds a wrong option.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"no such recipe: {path} (`corpusmith presets` lists the ready-made ones).") from None
+    except OSError as error:
+        raise RecipeError(f"cannot read the recipe {path}: {error.strerror}.") from error
+    except RecursionError:
+        raise RecipeError(f"{path} is no recipe: its values are nested too deeply.") from None
+    except ValueError as error:
+        raise RecipeError(f"{path} is no TOML file: {error}.") from error
+    return parse_recipe(content, str(path))
+
+
+def presets() -> dict[str, Recipe]:
+    """The recipes that come with corpusmith, by name."""
+    folder = resources.files("corpusmith") / "presets"
+    files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".toml")), key=lambda entry: entry.name)
+    return {
+        entry.name.removesuffix(".toml"): parse_recipe(tomllib.loads(entry.read_text(encoding="utf-8")), entry.name)
+        for entry in files
+    }
+
+
+def preset(name: str) -> Recipe:
+    """A recipe that comes with corpusmith.
+
+    Raises:
+        RecipeError: there is none of this name.
+    """
+    found = presets()
+    if name not in found:
+        raise RecipeError(f"no preset '{name}'{_nearest(name, found)} (there are: {', '.join(found)}).")
+    return found[name]
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The recipe as TOML, every option written out, so that a build can be repeated from it."""
+    return "\n".join(_toml_table(recipe.model_dump(mode="json"), "")).strip() + "\n"
+
+
+def _toml_table(table: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    nested = {name: value for name, value in table.items() if isinstance(value, dict)}
+    lists = {name: value for name, value in table.items() if _is_list_of_tables(value)}
+    for name, value in table.items():
+        if name not in nested and name not in lists and value is not None:
+            yield f"{name} = {_toml_value(value)}"
+    for name, value in nested.items():
+        yield f"\n[{prefix}{name}]"
+        yield from _toml_table(value, f"{prefix}{name}.")
+    for name, entries in lists.items():
+        for entry in entries:
+            yield f"\n[[{prefix}{name}]]"
+            yield from _toml_table(entry, f"{prefix}{name}.")
+
+
+def _is_list_of_tables(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(entry, dict) for entry in value)
+
+
+def _toml_value(value: Any) -> str:
+    """A scalar or list in TOML; JSON's strings, numbers and booleans are TOML's."""
+    import json
+
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    location = tuple(problem["loc"])
+    dotted = ".".join(str(part) for part in location if not _is_union_tag(part))
+    if problem["type"] == "extra_forbidden":
+        valid = list(_model_at(Recipe, location[:-1]))
+        return f"{dotted}: no such option{_nearest(str(location[-1]), valid)} (valid: {', '.join(valid)})."
+    if problem["type"] == "union_tag_invalid":
+        context = problem["ctx"]
+        kinds = [kind.strip(" '") for kind in str(context["expected_tags"]).split(",")]
+        return (
+            f"{dotted}.kind: no kind '{context['tag']}'{_nearest(context['tag'], kinds)}; there are {', '.join(kinds)}."
+        )
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{dotted or 'recipe'}: {message[:1].lower()}{message[1:]} (given: {problem['input']!r:.80})."
+
+
+def _is_union_tag(part: Any) -> bool:
+    """Whether a part of an error's location names a member of a union and not an option."""
+    return isinstance(part, str) and (part in {"float", "int"} | _objective_kinds() or part.startswith("literal["))
+
+
+def _objective_kinds() -> set[str]:
+    return {kind for model in _models_in(ObjectiveConfig) for kind in get_args(model.model_fields["kind"].annotation)}
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The pydantic models that an annotation admits: through Annotated, unions and tuples."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) in (Annotated, Union, UnionType, tuple, list):
+        for argument in get_args(annotation):
+            yield from _models_in(argument)
+
+
+def _model_at(model: type[BaseModel], location: tuple[Any, ...]) -> dict[str, Any]:
+    """The fields valid at a place in the recipe, found by following the location through the models."""
+    current = [model]
+    for part in location:
+        if isinstance(part, int):
+            continue
+        if _is_union_tag(part):
+            current = [m for m in current if part in get_args(m.model_fields["kind"].annotation)]
+            continue
+        current = [m for parent in current for m in _models_in(parent.model_fields[part].annotation)]
+    return {name: field for found in current for name, field in found.model_fields.items()}
+
+
+def _nearest(word: str, valid: Any) -> str:
+    close = difflib.get_close_matches(word, list(valid), n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""

@@ -1,0 +1,152 @@
+"""Tables for the terminal, laid out for 80 columns and plain where there is no terminal.
+
+Cells are `rich.text.Text`: a title with "[bold]" in it is shown with its brackets, never obeyed. Intervals stand
+under their means rather than beside them, so that three measures and a comparison fit the narrow screen that a
+remote shell often is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from corpusmith.report import notation
+from corpusmith.report.base import (
+    BUILT,
+    Comparison,
+    Estimate,
+    Evaluation,
+    Link,
+    PlannedStep,
+    comparison_of,
+    finding,
+    method,
+)
+
+FINDING_STYLES = {"better": "green", "worse": "red", "not distinguishable": ""}
+SHORT_DIGEST = 8
+
+
+def print_evaluation(evaluation: Evaluation, console: Console) -> None:
+    """One table: every system's measures with intervals, and its difference from the best starting point."""
+    console.print()
+    _print(console, evaluation["name"], "bold")
+    table = _table("system")
+    measures = list(evaluation["systems"][0]["measures"]) if evaluation["systems"] else []
+    for measure in measures:
+        _add_numbers(table, measure)
+    if evaluation["comparisons"]:
+        deciding = notation.visible(evaluation["comparisons"][0]["measure"])
+        table.add_column(Text(f"{deciding} against\nthe best start"), min_width=max(map(len, FINDING_STYLES)))
+    for system in evaluation["systems"]:
+        cells = [Text(notation.visible(system["name"]), style="bold" if system["key"] == BUILT else "")]
+        cells += [_estimate(system["measures"][measure]) for measure in measures]
+        comparison = comparison_of(evaluation, system["key"])
+        if comparison is not None:
+            cells.append(_comparison(comparison))
+        elif system["key"] == evaluation["baseline"]:
+            cells.append(Text("the best start"))
+        table.add_row(*cells)
+    console.print(table)
+    _print(console, method(evaluation), "dim")
+    _print(console, evaluation["note"], "dim")
+
+
+def print_plan(plan: Sequence[PlannedStep], console: Console) -> None:
+    """What a build will do: a row a step, then the totals of what is not reused."""
+    table = _table("step", footer="in all")
+    ahead = [step for step in plan if not step["reused"]]
+    seconds = sum(step["seconds"] or 0 for step in ahead)
+    open_ended = any(step["seconds"] is None for step in ahead)
+    memory = max((step["memory_bytes"] for step in ahead), default=0)
+    disk = sum(step["disk_bytes"] for step in ahead)
+    reused = len(plan) - len(ahead)
+    table.add_column("", Text(f"{reused} of {len(plan)} steps reused" if reused else ""), ratio=1)
+    _add_numbers(table, "time", Text(notation.duration(seconds) + ("+" if open_ended else "")))
+    _add_numbers(table, "memory", Text(notation.size(memory)))
+    _add_numbers(table, "disk", Text(notation.size(disk)))
+    for step in plan:
+        name, note = Text(notation.visible(step["step"])), Text(notation.visible(step["note"]))
+        if step["reused"]:
+            table.add_row(name, note, Text("reused"), "", "", style="dim")
+        else:
+            time = "by budget" if step["seconds"] is None else notation.duration(step["seconds"])
+            table.add_row(name, note, time, notation.size(step["memory_bytes"]), notation.size(step["disk_bytes"]))
+    console.print()
+    console.print(table)
+    _print(console, "Estimates; memory is the most that any step needs at one time.", "dim")
+
+
+def print_chain(chain: Sequence[Link], console: Console) -> None:
+    """What made what, at what cost: a row an artefact, parents before children, then the totals."""
+    table = _table("artefact", footer="in all")
+    table.add_column("made from", ratio=1)
+    _add_numbers(
+        table, "work", _work(_total(link["tokens"] for link in chain), _total(link["flops"] for link in chain))
+    )
+    _add_numbers(table, "time", Text(notation.duration(_total(link["seconds"] for link in chain))))
+    _add_numbers(table, "disk", Text(notation.size(_total(link["bytes"] for link in chain))))
+    names = {link["name"] for link in chain}
+    for link in chain:
+        made_from = ", ".join(
+            parent if parent in names else f"{parent} ({digest[:SHORT_DIGEST]})"
+            for parent, digest in link["parents"].items()
+        )
+        table.add_row(
+            Text.assemble(
+                notation.visible(link["name"]), "\n", (notation.visible(link["digest"][:SHORT_DIGEST]), "dim")
+            ),
+            Text(notation.visible(made_from)),
+            _work(link["tokens"], link["flops"]),
+            notation.duration(link["seconds"]),
+            notation.size(link["bytes"]),
+        )
+    console.print(table)
+    peak = max((link["peak_memory_bytes"] for link in chain), default=0)
+    _print(console, f"The largest process took {notation.size(peak)} of memory.", "dim")
+
+
+def _table(first: str, footer: str = "") -> Table:
+    """A table with its first column, which holds names."""
+    table = Table(box=box.SIMPLE_HEAD, show_footer=bool(footer), pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(first, footer, overflow="fold")
+    return table
+
+
+def _add_numbers(table: Table, header: str, footer: Text | str = "") -> None:
+    """A column of numbers, with their total in the footer."""
+    table.add_column(Text(notation.visible(header)), footer, justify="right", no_wrap=True)
+
+
+def _print(console: Console, text: str, style: str = "") -> None:
+    if text:
+        console.print(Text(notation.visible(text), style=style))
+
+
+def _estimate(estimate: Estimate) -> Text:
+    interval = f"{notation.score(estimate['low'])}-{notation.score(estimate['high'])}"
+    return Text.assemble(notation.score(estimate["mean"]), "\n", (interval, "dim"))
+
+
+def _comparison(comparison: Comparison) -> Text:
+    said = finding(comparison)
+    interval = f"{notation.difference(comparison['low'])} to {notation.difference(comparison['high'])}"
+    return Text.assemble(
+        f"{notation.difference(comparison['difference'])}, {notation.probability(comparison['p_adjusted'])}\n",
+        (interval, "dim"),
+        "\n",
+        (said, FINDING_STYLES[said]),
+    )
+
+
+def _total(values: Iterable[float | None]) -> float:
+    return sum(value or 0 for value in values)
+
+
+def _work(tokens: float | None, flops: float | None) -> Text:
+    lines = [notation.quantity(tokens) + " tokens" if tokens else "", notation.quantity(flops, "FLOP") if flops else ""]
+    return Text("\n".join(line for line in lines if line))

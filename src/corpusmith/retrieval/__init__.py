@@ -1,0 +1,1 @@
+"""Retrievers, the pairs and negatives they learn from, fusion and feedback."""

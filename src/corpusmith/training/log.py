@@ -1,0 +1,132 @@
+"""What a run tells: records for whoever watches, lines of JSON for whoever reads later.
+
+Two files, because two things are wanted. `log.jsonl` holds what the seed determines (losses, rates, scores), one line
+a step, and is cut back to the checkpoint when a run is resumed: an interrupted run and an uninterrupted one leave the
+same bytes. `timing.jsonl` holds what the machine determined (seconds, notices), and only ever grows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from corpusmith.artefact import naming_machine_errors, sync
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One optimiser step: `step` of `steps` (from 1), `tokens` and `flops` so far, the loss and its named parts, the
+    learning rate of the pretrained weights, the gradient's norm before clipping; this step's tokens and seconds."""
+
+    step: int
+    steps: int
+    tokens: int
+    flops: float
+    loss: float
+    parts: Mapping[str, float]
+    learning_rate: float
+    gradient_norm: float
+    step_tokens: int
+    seconds: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Speed of this step."""
+        return self.step_tokens / max(self.seconds, 1e-9)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The model after `step` steps: `score` (higher is better) decides which is the best; `held_out_loss` is the loss
+    on examples set aside, None without any."""
+
+    step: int
+    score: float
+    held_out_loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something a person should know: a damaged checkpoint, an early stop."""
+
+    text: str
+
+
+Report = Callable[[StepRecord | Evaluation | Notice], None]
+"""Whoever watches a run: a progress bar, plain lines, nothing."""
+
+
+class RunLog:
+    """The two files of a run's folder, and the watcher."""
+
+    def __init__(self, folder: Path, report: Report | None) -> None:
+        self._log = folder / "log.jsonl"
+        self._timing = folder / "timing.jsonl"
+        self._report = report or (lambda record: None)
+
+    def cut(self, size: int) -> None:
+        """Cut log.jsonl back to its first `size` bytes: what a resumed run is about to repeat."""
+        with naming_machine_errors(self._log):
+            self._log.touch()
+            if self._log.stat().st_size < size:
+                self.notice(f"{self._log} is shorter than the checkpoint remembers; its missing lines stay missing.")
+            else:
+                os.truncate(self._log, size)
+
+    def step(self, record: StepRecord) -> None:
+        """Write and report one step."""
+        line = {
+            "step": record.step,
+            "tokens": record.tokens,
+            "flops": record.flops,
+            "loss": record.loss,
+            **record.parts,
+            "learning_rate": record.learning_rate,
+            "gradient_norm": record.gradient_norm,
+        }
+        self._append(self._log, line)
+        timing = {"step": record.step, "tokens": record.step_tokens, "seconds": round(record.seconds, 6)}
+        self._append(self._timing, timing)
+        self._report(record)
+
+    def evaluation(self, evaluation: Evaluation, seconds: float) -> None:
+        """Write and report one evaluation."""
+        line = {"step": evaluation.step, "score": evaluation.score}
+        if evaluation.held_out_loss is not None:
+            line["held_out_loss"] = evaluation.held_out_loss
+        self._append(self._log, line)
+        self._append(self._timing, {"step": evaluation.step, "evaluation_seconds": round(seconds, 6)})
+        self._report(evaluation)
+
+    def notice(self, text: str) -> None:
+        """Write and report a notice."""
+        self._append(self._timing, {"notice": text})
+        self._report(Notice(text))
+
+    def flush(self) -> int:
+        """Force log.jsonl to the disk; its size in bytes, for `cut`."""
+        with naming_machine_errors(self._log):
+            self._log.touch()
+            sync(self._log)
+            return self._log.stat().st_size
+
+    def seconds(self) -> float:
+        """Seconds of all steps and evaluations so far, those lost with a crash and repeated included."""
+        if not self._timing.exists():
+            return 0.0
+        total = 0.0
+        for line in self._timing.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:  # the last line before a power cut
+                continue
+            total += entry.get("seconds", 0.0) + entry.get("evaluation_seconds", 0.0)
+        return total
+
+    def _append(self, path: Path, line: dict[str, Any]) -> None:
+        with naming_machine_errors(path), path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")

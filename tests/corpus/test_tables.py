@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from corpusmith.corpus.tables import CACHED_GROUPS, ROWS_PER_GROUP, Table, TableWriter
+from corpusmith.errors import ArtefactError
+
+SCHEMA = pa.schema([pa.field("number", pa.int64(), nullable=False), pa.field("name", pa.string())])
+
+
+def write(path, rows):
+    writer = TableWriter(path, SCHEMA)
+    for row in range(rows):
+        writer.append(row, f"name {row}")
+    writer.close()
+    return Table(path, SCHEMA)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("tables") / "t.parquet", 2 * ROWS_PER_GROUP + 10)
+
+
+@given(rows=st.lists(st.integers(0, 2 * ROWS_PER_GROUP + 9), max_size=30))
+@settings(max_examples=30, deadline=None)
+def test_rows_are_taken_in_the_order_asked_for(table, rows):
+    assert table.take(np.array(rows, dtype=np.int64)) == [(row, f"name {row}") for row in rows]
+
+
+@given(start=st.integers(0, 600), stop=st.integers(0, 600) | st.none())
+@settings(max_examples=30, deadline=None)
+def test_a_scan_gives_the_rows_of_a_range(table, start, stop):
+    expected = range(len(table))[start:stop]
+    assert [(row, values[0]) for row, values in table.scan(start, stop)] == [(row, row) for row in expected]
+
+
+@pytest.mark.parametrize("rows", [0, 1, ROWS_PER_GROUP])
+def test_tables_of_any_length_can_be_read(tmp_path, rows):
+    table = write(tmp_path / "t.parquet", rows)
+    assert len(table) == rows
+    assert table.column("number") == list(range(rows))
+
+
+def test_only_the_groups_used_last_stay_in_memory(tmp_path):
+    table = write(tmp_path / "t.parquet", (CACHED_GROUPS + 5) * ROWS_PER_GROUP)
+    for row in range(0, len(table), ROWS_PER_GROUP):
+        table.take(np.array([row]))
+    assert len(table._groups) == CACHED_GROUPS
+
+
+def test_rows_that_do_not_exist_are_refused(table):
+    for row in (-1, len(table)):
+        with pytest.raises(IndexError, match=r"t\.parquet"):
+            table.take(np.array([row]))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ArtefactError, match=r"t\.parquet is missing; build"):
+        Table(tmp_path / "t.parquet", SCHEMA)
+
+
+def test_a_file_cut_short_is_named(tmp_path):
+    write(tmp_path / "t.parquet", 100)
+    path = tmp_path / "t.parquet"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ArtefactError, match=r"t\.parquet is damaged"):
+        Table(path, SCHEMA)
+
+
+def test_a_damaged_row_group_is_named_when_it_is_read(tmp_path):
+    write(tmp_path / "t.parquet", 100)
+    path = tmp_path / "t.parquet"
+    content = bytearray(path.read_bytes())
+    content[4:200] = bytes(196)
+    path.write_bytes(content)
+    table = Table(path, SCHEMA)
+    with pytest.raises(ArtefactError, match=r"t\.parquet is damaged"):
+        table.take(np.array([3]))
+
+
+def test_a_table_of_other_columns_is_refused(tmp_path):
+    pq.write_table(pa.table({"other": [1]}), tmp_path / "t.parquet")
+    with pytest.raises(ArtefactError, match="has the columns other where number, name belong"):
+        Table(tmp_path / "t.parquet", SCHEMA)

@@ -1,0 +1,110 @@
+"""Queries made from a corpus: honest, drawn by the seed, in two halves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from corpusmith.corpus.base import Document
+from corpusmith.corpus.build import build_corpus
+from corpusmith.corpus.config import CorpusConfig
+from corpusmith.corpus.store import Corpus
+from corpusmith.evaluation.heldout import Heldout, HeldoutConfig, make_heldout
+
+TOPICS = ("boundary layer", "heat transfer", "shock wave", "blood pressure", "contract law")
+
+
+def corpus_of(documents: list[Document], folder: Path) -> Corpus:
+    folder.mkdir()
+    build_corpus(documents, CorpusConfig(near_duplicate_threshold=1.0), folder)
+    return Corpus.open(folder)
+
+
+@pytest.fixture
+def titled(tmp_path: Path, sentences: list[str]) -> Corpus:
+    rng = np.random.default_rng(0)
+    return corpus_of(
+        [
+            Document(
+                f"d{i}",
+                f"Notes about {TOPICS[i % 5]} in case {chr(97 + i % 26)}{i}",
+                " ".join(sentences[j] for j in rng.permutation(len(sentences))[:6]) + f" Number {i}.",
+            )
+            for i in range(120)
+        ],
+        tmp_path / "titled",
+    )
+
+
+@pytest.fixture
+def untitled(tmp_path: Path, sentences: list[str]) -> Corpus:
+    rng = np.random.default_rng(1)
+    texts = [" ".join(sentences[j] for j in rng.permutation(len(sentences))[:5]) + f" Number {i}." for i in range(80)]
+    return corpus_of([Document(f"d{i}", "", text) for i, text in enumerate(texts)], tmp_path / "untitled")
+
+
+def contents_by_document(heldout: Heldout) -> dict[int, str]:
+    found: dict[int, str] = {}
+    for document, content in zip(heldout.collection.documents, heldout.collection.contents(), strict=True):
+        found[int(document)] = found.get(int(document), "") + " " + content
+    return found
+
+
+def test_no_answer_still_holds_its_query(titled: Corpus) -> None:
+    heldout = make_heldout(titled, HeldoutConfig(share=0.5), seed=0)
+    contents = contents_by_document(heldout)
+    assert {query.kind for query in heldout.queries} >= {"title", "sentence"}
+    for query in heldout.queries:
+        assert query.documents
+        if query.kind != "topic":
+            assert query.text not in contents[query.documents[0]]
+
+
+def test_topics_are_answered_by_several_documents_whose_titles_are_gone(titled: Corpus) -> None:
+    heldout = make_heldout(titled, HeldoutConfig(share=0.5), seed=0)
+    contents = contents_by_document(heldout)
+    for query in heldout.queries:
+        if query.kind == "topic":
+            assert len(query.documents) >= 3
+            assert all("Notes about" not in contents[document] for document in query.documents)
+
+
+def test_every_document_stays_in_the_collection_once(titled: Corpus) -> None:
+    heldout = make_heldout(titled, HeldoutConfig(share=0.5), seed=0)
+    assert set(heldout.collection.documents.tolist()) == set(range(titled.n_documents))
+    assert len(heldout.collection) == titled.n_passages
+
+
+def test_the_halves_share_no_query_and_the_share_is_kept(titled: Corpus) -> None:
+    heldout = make_heldout(titled, HeldoutConfig(share=0.25), seed=0)
+    ids = titled.document_ids
+    validation, report = (heldout.query_set(part, ids) for part in ("validation", "report"))
+    assert validation.queries
+    assert report.queries
+    assert not set(validation.queries) & set(report.queries)
+    assert len(heldout.documents) <= 0.25 * titled.n_documents
+
+
+def test_without_titles_first_sentences_and_sentences_are_asked_for(untitled: Corpus) -> None:
+    heldout = make_heldout(untitled, HeldoutConfig(), seed=0)
+    assert heldout.queries
+    contents = contents_by_document(heldout)
+    assert all(query.text not in contents[query.documents[0]] for query in heldout.queries if query.kind != "topic")
+
+
+def test_the_seed_decides_and_saving_changes_nothing(titled: Corpus, tmp_path: Path) -> None:
+    first, again, other = (make_heldout(titled, HeldoutConfig(), seed) for seed in (3, 3, 4))
+    assert first.queries == again.queries != other.queries
+    (tmp_path / "saved").mkdir()
+    first.save(tmp_path / "saved")
+    opened = Heldout.open(tmp_path / "saved", titled)
+    assert opened.queries == first.queries
+    assert list(opened.collection.contents()) == list(first.collection.contents())
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_tiny_corpus_gives_no_or_few_queries(number: int, tmp_path: Path, sentences: list[str]) -> None:
+    corpus = corpus_of([Document(f"d{i}", "", sentences[i]) for i in range(number)], tmp_path / "tiny")
+    assert make_heldout(corpus, HeldoutConfig(), seed=0).queries == ()

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from corpusmith.objective import cross_entropy as module
+from corpusmith.objective.cross_entropy import cross_entropy
+
+
+@pytest.fixture
+def problem() -> tuple[torch.Tensor, torch.Tensor, nn.Linear, nn.Parameter]:
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(37, 8, generator=generator).requires_grad_()
+    targets = torch.randint(0, 11, (37,), generator=generator)
+    transform = nn.Linear(8, 8)
+    embedding = nn.Parameter(torch.randn(11, 8, generator=generator))
+    return hidden, targets, transform, embedding
+
+
+@pytest.mark.parametrize("rows", [1, 5, 37, 1000])
+def test_loss_and_all_gradients_equal_the_plain_ones_however_rows_are_cut(problem, rows, monkeypatch):
+    hidden, targets, transform, embedding = problem
+    inputs = [hidden, embedding, *transform.parameters()]
+
+    def logits_of(h: torch.Tensor) -> torch.Tensor:
+        return transform(h).tanh() @ embedding.T
+
+    plain = F.cross_entropy(logits_of(hidden), targets)
+    expected = torch.autograd.grad(plain * 3, inputs)
+    monkeypatch.setattr(module, "LOGITS_HELD", rows * 11)
+    loss = cross_entropy(logits_of, hidden, targets, [embedding, *transform.parameters()], 11)
+    found = torch.autograd.grad(loss * 3, inputs)
+    torch.testing.assert_close(loss, plain)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_logits_held_at_a_time_are_bounded(problem, monkeypatch):
+    hidden, targets, _, embedding = problem
+    seen: list[int] = []
+
+    def logits_of(h: torch.Tensor) -> torch.Tensor:
+        seen.append(len(h))
+        return h @ embedding.T
+
+    monkeypatch.setattr(module, "LOGITS_HELD", 4 * 11)
+    cross_entropy(logits_of, hidden, targets, [embedding], 11)
+    assert max(seen) == 4
+    assert sum(seen) == 37
+
+
+def test_frozen_parameters_get_no_gradient_and_the_others_do(problem):
+    hidden, targets, transform, embedding = problem
+    transform.requires_grad_(False)
+    loss = cross_entropy(
+        lambda h: transform(h) @ embedding.T, hidden, targets, [*transform.parameters(), embedding], 11
+    )
+    loss.backward()
+    assert transform.weight.grad is None
+    assert embedding.grad is not None
+    assert hidden.grad is not None
+
+
+def test_without_gradients_the_loss_is_the_same(problem):
+    hidden, targets, _, embedding = problem
+    with torch.no_grad():
+        loss = cross_entropy(lambda h: h @ embedding.T, hidden, targets, [embedding], 11)
+    torch.testing.assert_close(loss, F.cross_entropy(hidden @ embedding.T, targets).detach())

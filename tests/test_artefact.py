@@ -1,0 +1,126 @@
+"""Artefacts are whole or absent, and damage is named."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from corpusmith import artefact
+from corpusmith.errors import ArtefactError, MachineError
+
+
+def make(folder: Path, text: str = "hello", config: dict | None = None, *, resumable: bool = False) -> None:
+    with artefact.writing(folder, "letters", config or {}, {"parent": "abc"}, seed=1, resumable=resumable) as draft:
+        (draft.folder / "deep").mkdir(exist_ok=True)
+        (draft.folder / "deep" / "a.txt").write_text(text)
+        draft.cost["tokens"] = 5
+
+
+def test_a_written_artefact_opens_with_its_manifest(tmp_path: Path) -> None:
+    make(tmp_path / "a")
+    manifest = artefact.open_artefact(tmp_path / "a", "letters")
+    assert manifest.key == artefact.step_key("letters", {}, {"parent": "abc"}, 1)
+    assert list(manifest.files) == ["deep/a.txt"]
+    assert manifest.cost == {"tokens": 5}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
+
+
+def test_the_same_content_has_the_same_digest_and_other_content_another(tmp_path: Path) -> None:
+    make(tmp_path / "a")
+    make(tmp_path / "b")
+    make(tmp_path / "c", "hullo")
+    a, b, c = (artefact.read_manifest(tmp_path / name).digest for name in "abc")
+    assert a == b != c
+
+
+def test_what_only_the_machine_determined_does_not_identify_the_content(tmp_path: Path) -> None:
+    for name, seconds in (("a", "1.5"), ("b", "2.5")):
+        with artefact.writing(tmp_path / name, "letters", {}, {}, seed=1) as draft:
+            (draft.folder / "timing").write_text(seconds)
+            draft.volatile.add("timing")
+    a, b = (artefact.open_artefact(tmp_path / name) for name in "ab")
+    assert a.digest == b.digest
+    assert a.files != b.files
+
+
+def test_an_interrupted_artefact_is_absent_and_the_older_one_stays(tmp_path: Path) -> None:
+    make(tmp_path / "a", "old")
+
+    def interrupted() -> None:
+        with artefact.writing(tmp_path / "a", "letters", {}, {}, seed=2) as draft:
+            (draft.folder / "a.txt").write_text("new")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert artefact.open_artefact(tmp_path / "a").files
+    assert (tmp_path / "a" / "deep" / "a.txt").read_text() == "old"
+
+
+@pytest.mark.parametrize(("same_key", "kept"), [(True, True), (False, False)])
+def test_only_an_attempt_with_the_same_key_is_gone_on_with(tmp_path: Path, same_key: bool, kept: bool) -> None:
+    with pytest.raises(RuntimeError), artefact.writing(tmp_path / "a", "x", {}, {}, 1, resumable=True) as draft:
+        (draft.folder / "half").write_text("half")
+        raise RuntimeError
+    with artefact.writing(tmp_path / "a", "x", {}, {}, 1 if same_key else 2, resumable=True) as draft:
+        assert (draft.folder / "half").exists() is kept
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: file.write_text("hellp"),
+        lambda file: file.write_text("hel"),
+        lambda file: file.unlink(),
+    ],
+    ids=["flipped", "truncated", "missing"],
+)
+def test_a_damaged_file_is_named(tmp_path: Path, damage) -> None:
+    make(tmp_path / "a")
+    damage(tmp_path / "a" / "deep" / "a.txt")
+    with pytest.raises(ArtefactError, match=r"deep/a\.txt"):
+        artefact.open_artefact(tmp_path / "a")
+
+
+def test_a_manifest_from_the_future_asks_for_an_upgrade(tmp_path: Path) -> None:
+    make(tmp_path / "a")
+    path = tmp_path / "a" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    with pytest.raises(ArtefactError, match="upgrade"):
+        artefact.open_artefact(tmp_path / "a")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "7", '{"format": 1}', '{"format": "x"}'])
+def test_a_damaged_manifest_is_one_sentence(tmp_path: Path, content: str) -> None:
+    make(tmp_path / "a")
+    (tmp_path / "a" / "manifest.json").write_text(content)
+    with pytest.raises(ArtefactError):
+        artefact.open_artefact(tmp_path / "a")
+
+
+def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
+    with (
+        pytest.raises(MachineError, match="disk is full"),
+        artefact.writing(tmp_path / "a", "x", {}, {}, 1),
+        Path("/dev/full").open("w") as file,
+    ):
+        file.write("x")
+        file.flush()
+
+
+def test_two_builds_in_one_folder_are_refused_by_the_second(tmp_path: Path) -> None:
+    attempt = (
+        "import sys; from pathlib import Path; from corpusmith import artefact\n"
+        "from corpusmith.errors import MachineError\n"
+        "try:\n"
+        "    with artefact.locked(Path(sys.argv[1])): print('entered')\n"
+        "except MachineError as error: print(error)\n"
+    )
+    run = [sys.executable, "-c", attempt, str(tmp_path)]
+    with artefact.locked(tmp_path):
+        assert "another build is running" in subprocess.run(run, capture_output=True, text=True, check=True).stdout
+    assert subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip() == "entered"

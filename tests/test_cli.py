@@ -1,0 +1,386 @@
+"""Hostile and careless use of the command: one sentence, the right exit code, no traceback, nothing lost."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from corpusmith import cli
+from corpusmith.artefact import locked
+
+HEART = "The heart pumps blood through the arteries and veins of the body. "
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def sentence(self) -> str:
+        """What a person is told, without the usage that stands before it; and that it is only one line."""
+        lines = [line for line in self.err.splitlines() if line.lower().startswith("error: ")]
+        assert len(lines) == 1, self.err
+        assert "Traceback" not in self.err
+        return lines[0]
+
+
+Command = Callable[..., Ended]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs the command line in this process, through its entry point."""
+
+    def run(*arguments: str | Path) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["corpusmith", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return Ended(int(ended.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def search_only(base_folder: Path) -> list[str]:
+    return ["--preset", "search-only", "--set", f"model.base={base_folder}"]
+
+
+def subprocess_command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-c", "from corpusmith.cli import main; main()", *map(str, arguments)]
+
+
+# Documents that are none.
+
+
+def write(folder: Path, name: str, content: bytes) -> None:
+    (folder / name).write_bytes(content)
+
+
+UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "an empty file": (lambda folder: write(folder, "a.txt", b""), "empty"),
+    "an empty folder": (lambda folder: None, "no documents"),
+    "only unreadable files": (
+        lambda folder: [write(folder, "a.bin", bytes(range(256))), write(folder, "b.parquet", b"PAR1")],
+        "binary file",
+    ),
+    "JSON that breaks off": (lambda folder: write(folder, "a.jsonl", b'{"text": '), "not JSON"),
+    "JSON nested without end": (lambda folder: write(folder, "a.jsonl", b"[" * 100_000), "not JSON"),
+}
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_a_corpus_without_documents_is_one_sentence(
+    case: str, command: Command, search_only: list[str], tmp_path: Path
+) -> None:
+    make, reason = UNUSABLE[case]
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    make(documents)
+    ended = command("build", documents, *search_only, "--out", tmp_path / "out")
+    assert ended.code == 2
+    assert reason in ended.sentence
+
+
+def records(*documents: tuple[str, str]) -> bytes:
+    return "".join(json.dumps({"_id": id, "text": text}) + "\n" for id, text in documents).encode()
+
+
+USABLE: dict[str, tuple[str, bytes, str]] = {
+    "broken UTF-8": ("a.txt", b"The heart pumps \xff\xfe blood through \xc3 the body. " * 5, "1 of 1 documents kept"),
+    "one long line": ("a.txt", HEART.encode() * 3_000, "1 of 1 documents kept"),
+    "one endless word": ("a.txt", b"x" * 200_000, "1 of 1 documents kept"),
+    "ids that occur again": ("a.jsonl", records(("a", HEART), ("a", HEART * 2 + "Twice.")), "occurred again"),
+    "documents all the same": ("a.jsonl", records(*((str(i), HEART) for i in range(40))), "exact duplicate (39)"),
+}
+
+
+@pytest.mark.parametrize("case", USABLE)
+def test_strange_documents_are_built_and_found(
+    case: str, command: Command, search_only: list[str], tmp_path: Path
+) -> None:
+    name, content, said = USABLE[case]
+    (tmp_path / name).write_bytes(content)
+    ended = command("build", tmp_path / name, *search_only, "--out", tmp_path / "out")
+    assert (ended.code, ended.err) == (0, "")
+    assert said in ended.out
+    assert command("search", tmp_path / "out", "heart blood").code == 0
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_few_documents_build_with_the_default_preset(
+    number: int, command: Command, base_folder: Path, sentences: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "a.jsonl").write_bytes(records(*((str(i), " ".join(sentences[i : i + 3])) for i in range(number))))
+    ended = command("build", tmp_path / "a.jsonl", "--set", f"model.base={base_folder}", "--out", tmp_path / "out")
+    assert (ended.code, ended.err) == (0, "")
+    assert "nothing is claimed" in ended.out
+
+
+# Folders and machines that refuse.
+
+
+def test_a_model_whose_tokenizer_is_another_is_refused(command: Command, base_folder: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(base_folder, tmp_path / "model")
+    config = json.loads((model / "tokenizer.json").read_text())
+    vocabulary = config["model"]["vocab"]
+    vocabulary |= {f"word{i}": len(vocabulary) + i for i in range(50)}
+    (model / "tokenizer.json").write_text(json.dumps(config))
+    (tmp_path / "a.txt").write_text(HEART)
+    ended = command("build", tmp_path / "a.txt", "--set", f"model.base={model}", "--out", tmp_path / "out")
+    assert ended.code == 2
+    assert "tokenizer" in ended.sentence
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/corpusmith", "x" * 300])
+def test_a_folder_that_cannot_be_written_is_named(
+    place: str, command: Command, search_only: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("precious")
+    (tmp_path / "a.txt").write_text(HEART)
+    ended = command("build", tmp_path / "a.txt", *search_only, "--out", tmp_path / place)
+    assert ended.code == 2
+    assert "choose" in ended.sentence
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_a_disk_that_fills_up_keeps_finished_steps_and_the_build_goes_on_later(
+    command: Command, search_only: list[str], notes: Path, tmp_path: Path
+) -> None:
+    build = ["build", notes, *search_only, "--out", tmp_path / "out"]
+    allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, allowed[1]))
+    try:
+        ended = command(*build)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert ended.code == 2
+    assert "model" in ended.sentence
+    assert "run the same command again" in ended.sentence
+    again = command(*build)
+    assert again.code == 0
+    assert "= corpus       reused" in again.out
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "vectors.npy"), "vectors.npy: No space left"),
+        (MemoryError(), "out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 byte"), "out of memory"),
+        (RecursionError(), "nested too deeply"),
+    ],
+)
+def test_what_the_machine_refuses_is_one_sentence(
+    error: Exception, said: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("corpusmith.recipe.presets", fail)
+    ended = command("presets")
+    assert ended.code == 2
+    assert said in ended.sentence
+
+
+def test_a_defect_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("corpusmith.recipe.presets", lambda: 1 / 0)
+    monkeypatch.setattr(sys, "argv", ["corpusmith", "presets"])
+    with pytest.raises(ZeroDivisionError):
+        cli.main()
+
+
+# Words that the command does not know.
+
+COMMAND_LINES = {
+    "build {tmp}/nosuch": "no such file or folder",
+    "build --preset search-only": "no documents given",
+    "build {tmp} --recipe {tmp}/nosuch.toml": "no such recipe",
+    "build {tmp} --preset defualt": "did you mean 'default'",
+    "build {tmp} --recipe a.toml --preset default": "exclude each other",
+    "build {tmp} --colour": "No such option",
+    "build {tmp} --minutes 0": "0.1",
+    "build {tmp} --minutes -1": "0.1",
+    "build {tmp} --minutes nan": "0.1",
+    "build {tmp} --minutes inf": "finite",
+    "build {tmp} --minutes soon": "number",
+    "build {tmp} --set corpus.passage_words": "NAME=VALUE",
+    "build {tmp} --set =3": "NAME=VALUE",
+    "build {tmp} --set corpus.pasage_words=3": "did you mean 'passage_words'",
+    "build {tmp} --set corpus.passage_words=NaN": "finite",
+    "build {tmp} --out {tmp}": "choose another",
+    "blend {tmp}": "No such command",
+    "search {tmp}/nosuch q": "no such folder",
+    "search {tmp} q": "no finished build",
+    "search {built}": "Missing argument",
+    "search {built} q -k 0": "greater than or equal to 1",
+    "search {built} q --mode words": "fused, lexical and dense",
+    "evaluate {built} --data {tmp}": "queries.jsonl",
+    "evaluate {built} --data {notes} --split train": "found test",
+    "encode {built} {tmp}/nosuch --out {tmp}/v.npy": "cannot read",
+    "encode {built} {tmp}/empty.txt --out {tmp}/v.npy": "holds no text",
+    "encode {built} {tmp}/empty.txt --out {tmp}": "choose another --out",
+    "encode {tmp} {tmp}/typo.toml --out {tmp}/v.npy": "config.json",
+    "inspect {tmp}": "holds no build",
+    "validate {tmp}": "Is a directory",
+    "validate {tmp}/broken.toml": "no TOML",
+    "validate {tmp}/deep.toml": "nested too deeply",
+    "validate {tmp}/typo.toml": "did you mean 'budget'",
+}
+
+
+@pytest.mark.parametrize("line", COMMAND_LINES)
+def test_a_wrong_command_line_is_one_sentence(
+    line: str, command: Command, built_notes: Path, notes: Path, tmp_path: Path
+) -> None:
+    for name, content in (("empty.txt", ""), ("broken.toml", "a = ["), ("deep.toml", "a = " + "[" * 50_000)):
+        (tmp_path / name).write_text(content)
+    (tmp_path / "typo.toml").write_text("[budgte]\nminutes = 3\n")
+    ended = command(*(word.format(tmp=tmp_path, built=built_notes, notes=notes) for word in line.split()))
+    assert ended.code == 2
+    assert COMMAND_LINES[line] in ended.sentence
+    assert ended.out == ""
+
+
+QRELS = {
+    "spaces for tabs": ("q0 d0 1\n", "parted by tabs"),
+    "a score that is none": ("q0\td0\thigh\n", "whole number"),
+    "a score beyond measure": (f"q0\td0\t{10**30}\n", "whole number"),
+    "an unknown query": ("q99\td0\t1\n", "q99"),
+    "nothing": ("", "no relevant document"),
+    "other documents": ("q0\telsewhere\t1\n", "same document ids"),
+}
+
+
+@pytest.mark.parametrize("case", QRELS)
+def test_judgements_that_cannot_be_used_are_named(
+    case: str, command: Command, built_notes: Path, notes: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(notes, tmp_path / "notes")
+    (folder / "qrels" / "test.tsv").write_text(QRELS[case][0])
+    ended = command("evaluate", built_notes, "--data", folder)
+    assert ended.code == 2
+    assert QRELS[case][1] in ended.sentence
+
+
+# What is shown.
+
+
+def test_results_are_shown_as_they_are_on_lines_of_their_own(command: Command, built_notes: Path) -> None:
+    ended = command("search", built_notes, "aspirin stroke", "-k", "2", "--mode", "lexical")
+    assert (ended.code, ended.err) == (0, "")
+    lines = ended.out.splitlines()
+    assert len(lines) == 4
+    assert lines[0].startswith("  1. [bold]Note ")
+    assert "[/bold]" in lines[0]
+    assert "Aspirin" in lines[1]
+
+
+def test_json_results_are_one_object_a_line_and_nothing_else(command: Command, built_notes: Path) -> None:
+    ended = command("search", built_notes, "aspirin", "-k", "3", "--json")
+    results = [json.loads(line) for line in ended.out.splitlines()]
+    assert [result["rank"] for result in results] == [1, 2, 3]
+    assert set(results[0]) == {"rank", "document_id", "title", "heading", "text", "score"}
+    assert ended.err == ""
+
+
+def test_evaluation_and_chain_are_strict_json_on_request(command: Command, built_notes: Path, notes: Path) -> None:
+    for arguments in (("evaluate", built_notes, "--data", notes, "--json"), ("inspect", built_notes, "--json")):
+        ended = command(*arguments)
+        assert ended.err == ""
+        json.loads(ended.out, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
+
+
+def test_an_unfinished_build_is_called_so(command: Command, built_notes: Path, tmp_path: Path) -> None:
+    shutil.copytree(built_notes, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "index")
+    ended = command("inspect", tmp_path / "out")
+    assert ended.code == 0
+    assert "unfinished" in ended.err
+
+
+def test_a_row_of_the_vectors_is_a_line_of_the_file(
+    command: Command, built_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        sys, "stdin", io.TextIOWrapper(io.BytesIO("one\u2028still one\r\n\nthree ".encode() + b"\xff\n"))
+    )
+    assert command("encode", built_notes, "-", "--out", tmp_path / "v.npy").code == 0
+    assert np.load(tmp_path / "v.npy", allow_pickle=False).shape == (3, 32)
+
+
+def test_a_build_below_its_documents_is_not_read_as_documents(
+    command: Command, search_only: list[str], sentences: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_text(" ".join(sentences))
+    for said in ("1 of 1 documents kept", "= corpus       reused"):
+        ended = command("build", tmp_path, *search_only, "--out", tmp_path / "out")
+        assert (ended.code, ended.err) == (0, "")
+        assert said in ended.out
+
+
+@pytest.mark.parametrize(
+    "name", ["", "build", "demo", "search", "evaluate", "inspect", "presets", "validate", "encode"]
+)
+def test_help_fits_eighty_columns_and_keeps_its_examples(name: str, command: Command) -> None:
+    ended = command(*name.split(), "--help")
+    assert ended.code == 0
+    assert max(map(len, ended.out.splitlines())) <= 80
+    assert "\b" not in ended.out
+    if name not in ("presets",):
+        assert "Example" in ended.out
+
+
+# Real processes.
+
+
+def test_an_interrupt_ends_with_advice_and_the_build_goes_on_later(
+    command: Command, search_only: list[str], notes: Path, tmp_path: Path
+) -> None:
+    build = ["build", notes, *search_only, "--out", tmp_path / "out"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(subprocess_command(*build), **pipes)
+    while process.poll() is None and not (tmp_path / "out" / "steps" / "corpus").exists():
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130
+    assert said.strip() == "Interrupted; finished steps are kept, and the same command goes on where it was."
+    assert command("search", tmp_path / "out", "q").sentence.startswith("error: ")
+    again = command(*build)
+    assert again.code == 0
+    assert "= corpus       reused" in again.out
+
+
+def test_a_reader_that_stops_early_is_no_error(built_notes: Path) -> None:
+    search = subprocess_command("search", built_notes, "blood", "--json")
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        done = subprocess.run(search, stdout=closed, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_second_build_in_the_same_folder_waits_its_turn(
+    command: Command, search_only: list[str], notes: Path, tmp_path: Path
+) -> None:
+    with locked(tmp_path / "out"):
+        ended = command("build", notes, *search_only, "--out", tmp_path / "out")
+    assert ended.code == 2
+    assert "another build is running" in ended.sentence

@@ -1,0 +1,253 @@
+"""The chain end to end, on a corpus and a model made on the spot."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import corpusmith
+from corpusmith.artefact import open_artefact, read_manifest
+from corpusmith.errors import ArtefactError, CorpusError, MachineError, RecipeError
+from corpusmith.model.checkpoint import Checkpoint
+from corpusmith.model.config import EncoderConfig
+from corpusmith.model.encoder import Encoder
+from corpusmith.model.huggingface import export_checkpoint
+from corpusmith.pipeline import build
+from corpusmith.recipe import Recipe, parse_recipe
+from corpusmith.search import load
+
+STAGE = {
+    "objective": {"kind": "contrastive", "distillation": 1.0, "teacher_temperature": 0.1},
+    "training": {"batch_tokens": 1024, "evaluations": 2, "checkpoint_minutes": 0, "learning_rate": 1e-3},
+}
+
+
+@pytest.fixture(scope="module")
+def base(tiny_tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random model of two layers."""
+    config = EncoderConfig(
+        model_type="bert",
+        vocabulary_size=tiny_tokenizer.size,
+        hidden_size=32,
+        layers=2,
+        heads=2,
+        intermediate_size=64,
+        max_positions=128,
+    )
+    encoder = Encoder(config, torch.Generator().manual_seed(7))
+    folder = tmp_path_factory.mktemp("base")
+    checkpoint = Checkpoint(encoder, None, tiny_tokenizer, "mean", True, 96, "tiny", config.to_hugging_face())
+    export_checkpoint(checkpoint, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def documents(sentences: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BEIR folder: 150 documents of five sentences, 70 judged train and 10 test queries."""
+    folder = tmp_path_factory.mktemp("documents")
+    rng = np.random.default_rng(0)
+    topics = ("heat transfer", "blood pressure", "contract law")
+    with (folder / "corpus.jsonl").open("w") as file:
+        for i in range(150):
+            text = " ".join(sentences[j] for j in rng.permutation(len(sentences))[:5])
+            title = f"Notes on {topics[i % 3]} and {sentences[i % 24].split()[1]} case {i}"
+            file.write(json.dumps({"_id": f"d{i}", "title": title, "text": f"{text} Number {i} ends here."}) + "\n")
+    (folder / "qrels").mkdir()
+    with (folder / "queries.jsonl").open("w") as file:
+        for split, start, number in (("train", 0, 70), ("test", 70, 10)):
+            lines = ["query-id\tcorpus-id\tscore"]
+            for i in range(start, start + number):
+                file.write(json.dumps({"_id": f"q{i}", "text": f"number {i} {topics[i % 3]}"}) + "\n")
+                lines.append(f"q{i}\td{i}\t1")
+            (folder / "qrels" / f"{split}.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def recipe_for(base: Path, *, stages: bool = True, **options: object) -> Recipe:
+    content = {
+        "name": "test",
+        "budget": {"tokens": 20_000},
+        "model": {"base": str(base)},
+        "pairs": {"per_document": 2, "candidates": 4, "depth": 20},
+        "heldout": {"share": 0.5},
+        "stages": [STAGE] if stages else [],
+        **options,
+    }
+    return parse_recipe(content, "test")
+
+
+@pytest.fixture(scope="module")
+def built(base: Path, documents: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("built") / "out"
+    build(documents, recipe=recipe_for(base), out=out)
+    return out
+
+
+def digests(folder: Path) -> dict[str, str]:
+    paths = [*folder.glob("steps/*/manifest.json"), *folder.glob("*/manifest.json")]
+    return {path.parent.name: read_manifest(path.parent).digest for path in paths}
+
+
+def test_a_build_leaves_model_index_report_and_a_whole_chain(built: Path) -> None:
+    for name in ("report.html", "summary.json", "recipe.toml"):
+        assert (built / name).stat().st_size > 0
+    names = {"corpus", "tokens", "heldout", "lexical", "base", "pairs", "stage-1", "trained", "choice", "model"}
+    assert set(digests(built)) == names | {"index", "evaluation"}
+    for name in names - {"model"}:
+        open_artefact(built / "steps" / name, name)
+    summary = json.loads((built / "summary.json").read_text())
+    assert [evaluation["kind"] for evaluation in summary["evaluations"]] == ["judged", "known-item"]
+    assert summary["training"][0]["steps"] > 0
+
+
+def test_a_build_searches_and_encodes(built: Path) -> None:
+    searcher = load(built)
+    results = searcher.search("Number 17 ends here", k=5)
+    assert [result.rank for result in results] == [1, 2, 3, 4, 5]
+    assert results[0].document_id == "d17"
+    assert results[0].title.startswith("Notes on")
+    vectors = searcher.encode(["blood", "law"])
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert searcher.search("") == []
+    assert searcher.search("blood", k=0) == []
+
+
+def test_training_leaves_the_base_model_as_it_was(built: Path, base: Path, documents: Path, tmp_path: Path) -> None:
+    untrained = build(documents, recipe=recipe_for(base, stages=False), out=tmp_path / "out").summary
+    trained = json.loads((built / "summary.json").read_text())
+    for before, after in zip(untrained["evaluations"], trained["evaluations"], strict=True):
+        for key in ("base", "base-fusion"):
+            assert before["per_query"][key] == after["per_query"][key]
+
+
+def test_the_same_command_reuses_every_step(built: Path, base: Path, documents: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in built.rglob("manifest.json")}
+    build(documents, recipe=recipe_for(base), out=built)
+    assert {path: path.stat().st_mtime_ns for path in built.rglob("manifest.json")} == before
+
+
+def test_another_option_reruns_only_what_depends_on_it(
+    built: Path, base: Path, documents: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(built, out)
+    before = digests(out)
+    build(documents, recipe=recipe_for(base, search={"feedback": 0.25}), out=out)
+    changed = {name for name, digest in digests(out).items() if before[name] != digest}
+    assert changed == {"choice", "model", "index", "evaluation"}
+    assert json.loads((out / "index" / "settings.json").read_text())["feedback"] == 0.25
+
+
+def test_a_damaged_step_is_named_and_built_again(built: Path, base: Path, documents: Path, tmp_path: Path) -> None:
+    from corpusmith.pipeline.chain import Silent
+
+    class Listening(Silent):
+        def __init__(self) -> None:
+            self.said: list[str] = []
+
+        def say(self, text: str) -> None:
+            self.said.append(text)
+
+    out = tmp_path / "out"
+    shutil.copytree(built, out)
+    before = digests(out)
+    vectors = out / "steps" / "base" / "vectors.npy"
+    content = bytearray(vectors.read_bytes())
+    content[-1] ^= 1
+    vectors.write_bytes(content)
+    watcher = Listening()
+    build(documents, recipe=recipe_for(base), out=out, watcher=watcher)
+    assert any("vectors.npy" in sentence for sentence in watcher.said)
+    assert digests(out) == before
+
+
+def test_a_damaged_index_is_never_searched(built: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(built, out)
+    vectors = out / "index" / "dense" / "vectors.npy"
+    vectors.write_bytes(vectors.read_bytes()[:-4])
+    with pytest.raises(ArtefactError, match=r"vectors\.npy"):
+        load(out)
+
+
+def test_a_build_killed_again_and_again_ends_with_the_same_bytes(
+    built: Path, base: Path, documents: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import sys, torch; torch.set_num_threads(1)\n"
+        "from pathlib import Path\n"
+        "from corpusmith.pipeline import build\nfrom corpusmith.recipe import read_recipe\n"
+        "build(sys.argv[1], recipe=read_recipe(Path(sys.argv[2])), out=sys.argv[3])\n"
+    )
+    command = [sys.executable, str(script), str(documents), str(built / "recipe.toml"), str(out)]
+    training = "steps/.stage-1.partial/run/checkpoints"
+    for mark in ("steps/.base.partial", training, "steps/.trained.partial", ".index.partial"):
+        process = subprocess.Popen(command, env=os.environ | {"PYTHONWARNINGS": "ignore"})
+        while process.poll() is None and not (out / mark).exists():
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, check=True)
+    assert digests(out) == digests(built)
+
+
+def test_labels_train_where_the_recipe_asks_for_them(base: Path, documents: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(base, pairs={"source": "labels", "candidates": 4, "depth": 20})
+    result = build(documents, recipe=recipe, out=tmp_path / "out")
+    assert result.summary["training"][0]["steps"] > 0
+
+
+def test_labels_are_missed_in_one_sentence(base: Path, documents: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(base, pairs={"source": "labels"})
+    with pytest.raises(RecipeError, match=r"train\.tsv"):
+        build(documents / "corpus.jsonl", recipe=recipe, out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_corpus_of_few_documents_builds_without_a_claim(
+    number: int, base: Path, sentences: list[str], tmp_path: Path
+) -> None:
+    for i in range(number):
+        (tmp_path / f"{i}.txt").write_text(" ".join(sentences[3 * i : 3 * i + 3]))
+    result = build(tmp_path, recipe=recipe_for(base, stages=False), out=tmp_path / "out")
+    assert result.summary["evaluations"] == []
+    assert "nothing is claimed" in " ".join(result.summary["verdict"])
+    assert load(tmp_path / "out").search(sentences[0])[0].document_id == "0.txt"
+
+
+def test_an_empty_folder_is_one_sentence(base: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CorpusError):
+        build(tmp_path / "empty", recipe=recipe_for(base), out=tmp_path / "out")
+
+
+def test_a_second_build_in_the_same_folder_is_refused(base: Path, documents: Path, tmp_path: Path) -> None:
+    from corpusmith.artefact import locked
+
+    script = "import sys; from corpusmith.pipeline import build; build(sys.argv[1], out=sys.argv[2])"
+    with locked(tmp_path / "out"):
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(documents), str(tmp_path / "out")], capture_output=True, text=True
+        )
+    assert done.returncode != 0
+    assert MachineError.__name__ in done.stderr
+    assert "another build is running" in done.stderr
+
+
+def test_importing_corpusmith_imports_nothing_heavy() -> None:
+    code = "import sys, corpusmith; print([m for m in ('torch', 'pydantic', 'pyarrow', 'typer') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert corpusmith.__version__

@@ -1,0 +1,142 @@
+"""Killed at any moment, a run ends with the same bytes as one that was never interrupted."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from corpusmith.objective.config import ContrastiveConfig, RetroMAEConfig
+from corpusmith.training import checkpoint as checkpoint_module
+from corpusmith.training import log as log_module
+from corpusmith.training.log import Notice, StepRecord
+
+
+class PowerCut(BaseException):
+    """No code may catch it."""
+
+
+def ending(folder: Path) -> dict[str, bytes]:
+    """Everything a finished run leaves that the seed determines: weights, moments, progress, log."""
+    files = [*folder.glob("checkpoints/*/*"), folder / "log.jsonl"]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def loss_score(encoder) -> float:
+    """A validation that depends on the weights: so the best step is known only by running."""
+    return -float(encoder.embeddings.tokens.weight.abs().sum())
+
+
+def cut_after(step: int):
+    def report(record) -> None:
+        if isinstance(record, StepRecord) and record.step == step:
+            raise PowerCut
+
+    return report
+
+
+OPTIONS = {"checkpoint_minutes": 0, "validate": loss_score, "evaluations": 3, "held_out": 3, "tokens": 1200}
+
+
+@pytest.mark.parametrize("objective", [None, RetroMAEConfig(), ContrastiveConfig()])
+def test_resumed_run_equals_uninterrupted_run(run, tmp_path, objective):
+    run(tmp_path / "whole", objective, **OPTIONS)
+    for step in (1, 4, 5, 9):
+        with pytest.raises(PowerCut):
+            run(tmp_path / "cut", objective, report=cut_after(step), **OPTIONS)
+    run(tmp_path / "cut", objective, **OPTIONS)
+    assert ending(tmp_path / "cut") == ending(tmp_path / "whole")
+
+
+def test_how_often_checkpoints_are_written_changes_nothing(run, tmp_path):
+    run(tmp_path / "often", **OPTIONS)
+    run(tmp_path / "seldom", **OPTIONS | {"checkpoint_minutes": 60})
+    assert ending(tmp_path / "often") == ending(tmp_path / "seldom")
+
+
+@pytest.mark.parametrize("survived", [0, 1, 2, 3, 5, 8, 13])
+def test_power_may_fail_while_a_checkpoint_is_written(run, tmp_path, monkeypatch, survived):
+    run(tmp_path / "whole", **OPTIONS)
+    left, sync = survived, checkpoint_module.sync
+
+    def fail_in_the_end(path: Path) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise PowerCut
+        sync(path)
+
+    monkeypatch.setattr(checkpoint_module, "sync", fail_in_the_end)
+    with pytest.raises(PowerCut):
+        run(tmp_path / "cut", **OPTIONS)
+    monkeypatch.setattr(checkpoint_module, "sync", sync)
+    run(tmp_path / "cut", **OPTIONS)
+    assert ending(tmp_path / "cut") == ending(tmp_path / "whole")
+
+
+def test_lines_written_after_the_last_checkpoint_are_not_there_twice(run, tmp_path):
+    run(tmp_path / "whole", tokens=1200)
+    with pytest.raises(PowerCut):
+        run(tmp_path / "cut", tokens=1200, report=cut_after(7))
+    assert len((tmp_path / "cut" / "log.jsonl").read_text().splitlines()) == 7
+    run(tmp_path / "cut", tokens=1200)
+    assert (tmp_path / "cut" / "log.jsonl").read_bytes() == (tmp_path / "whole" / "log.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "moments.safetensors", "progress.json"])
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_used(run, tmp_path, name):
+    run(tmp_path / "whole", **OPTIONS)
+    with pytest.raises(PowerCut):
+        run(tmp_path / "cut", report=cut_after(6), **OPTIONS)
+    newest = sorted((tmp_path / "cut" / "checkpoints").glob("step-*"))[-1]
+    content = bytearray((newest / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (newest / name).write_bytes(content)
+    told: list = []
+    run(tmp_path / "cut", report=told.append, **OPTIONS)
+    notices = [record.text for record in told if isinstance(record, Notice)]
+    assert len(notices) == 1
+    assert f"{newest.name} is damaged" in notices[0]
+    aside = newest.with_name(f"{newest.name}.damaged")
+    assert aside.is_dir()
+    expected = ending(tmp_path / "whole")
+    found = ending(tmp_path / "cut")
+    assert {key: value for key, value in found.items() if ".damaged" not in key} == expected
+
+
+def test_when_all_checkpoints_are_damaged_the_run_begins_again(run, tmp_path):
+    run(tmp_path / "whole", **OPTIONS)
+    with pytest.raises(PowerCut):
+        run(tmp_path / "cut", report=cut_after(6), **OPTIONS)
+    for path in (tmp_path / "cut" / "checkpoints").glob("step-*/progress.json"):
+        path.write_text("{")
+    run(tmp_path / "cut", **OPTIONS)
+    found = {key: value for key, value in ending(tmp_path / "cut").items() if ".damaged" not in key}
+    assert found == ending(tmp_path / "whole")
+
+
+def test_a_log_shorter_than_the_checkpoint_remembers_is_told_and_not_padded(run, tmp_path):
+    with pytest.raises(PowerCut):
+        run(tmp_path / "cut", report=cut_after(6), **OPTIONS)
+    (tmp_path / "cut" / "log.jsonl").write_text("")
+    told: list = []
+    run(tmp_path / "cut", report=told.append, **OPTIONS)
+    assert any(isinstance(record, Notice) and "shorter" in record.text for record in told)
+    assert b"\0" not in (tmp_path / "cut" / "log.jsonl").read_bytes()
+
+
+def test_a_timing_line_torn_by_a_crash_is_skipped(tmp_path):
+    (tmp_path / "timing.jsonl").write_text('{"step": 1, "seconds": 2.5}\n{"step": 2, "sec')
+    assert log_module.RunLog(tmp_path, None).seconds() == 2.5
+
+
+def test_a_run_killed_by_the_system_several_times_ends_with_the_same_bytes(tmp_path):
+    script = Path(__file__).with_name("train_and_die.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["-9", "-9", "-9", "0", "0"]
+    assert ending(tmp_path / "killed") == ending(tmp_path / "whole")
