@@ -20,7 +20,7 @@ from corpusmith.model.encoder import Encoder
 from corpusmith.objective.data import PairSet, TrainingData
 from corpusmith.vocabulary.tokenizer import Tokenizer
 
-# A busy machine is no failure, and a suite that passes passes again; `--hypothesis-profile=search` draws anew each time.
+# A busy machine is no failure, and what passes passes again; `--hypothesis-profile=search` draws anew each time.
 hypothesis.settings.register_profile("search", deadline=None)
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("suite")
