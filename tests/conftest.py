@@ -131,7 +131,7 @@ def tiny_data(
 
 
 @pytest.fixture(scope="session")
-def base_folder(tiny_tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base_model(tiny_tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a random model of two layers, as a recipe names it."""
     from corpusmith.model.checkpoint import Checkpoint
     from corpusmith.model.huggingface import export_checkpoint
@@ -164,11 +164,11 @@ def notes(sentences: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
-def built_notes(base_folder: Path, notes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built_notes(base_model: Path, notes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished build of the notes, without training; not to be changed."""
     from corpusmith.pipeline import build
     from corpusmith.recipe import preset
 
     out = tmp_path_factory.mktemp("built") / "out"
-    build(notes, recipe=preset("search-only").with_overrides({"model.base": str(base_folder)}), out=out)
+    build(notes, recipe=preset("search-only").with_overrides({"model.base": str(base_model)}), out=out)
     return out

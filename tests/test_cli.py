@@ -56,8 +56,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.fixture
-def search_only(base_folder: Path) -> list[str]:
-    return ["--preset", "search-only", "--set", f"model.base={base_folder}"]
+def search_only(base_model: Path) -> list[str]:
+    return ["--preset", "search-only", "--set", f"model.base={base_model}"]
 
 
 def subprocess_command(*arguments: str | Path) -> list[str]:
@@ -123,10 +123,10 @@ def test_strange_documents_are_built_and_found(
 
 @pytest.mark.parametrize("number", [1, 3])
 def test_few_documents_build_with_the_default_preset(
-    number: int, command: Command, base_folder: Path, sentences: list[str], tmp_path: Path
+    number: int, command: Command, base_model: Path, sentences: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "a.jsonl").write_bytes(records(*((str(i), " ".join(sentences[i : i + 3])) for i in range(number))))
-    ended = command("build", tmp_path / "a.jsonl", "--set", f"model.base={base_folder}", "--out", tmp_path / "out")
+    ended = command("build", tmp_path / "a.jsonl", "--set", f"model.base={base_model}", "--out", tmp_path / "out")
     assert (ended.code, ended.err) == (0, "")
     assert "nothing is claimed" in ended.out
 
@@ -134,8 +134,8 @@ def test_few_documents_build_with_the_default_preset(
 # Folders and machines that refuse.
 
 
-def test_a_model_whose_tokenizer_is_another_is_refused(command: Command, base_folder: Path, tmp_path: Path) -> None:
-    model = shutil.copytree(base_folder, tmp_path / "model")
+def test_a_model_whose_tokenizer_is_another_is_refused(command: Command, base_model: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(base_model, tmp_path / "model")
     config = json.loads((model / "tokenizer.json").read_text())
     vocabulary = config["model"]["vocab"]
     vocabulary |= {f"word{i}": len(vocabulary) + i for i in range(50)}

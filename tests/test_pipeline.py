@@ -13,15 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import corpusmith
 from corpusmith.artefact import open_artefact, read_manifest
 from corpusmith.errors import ArtefactError, CorpusError, MachineError, RecipeError
-from corpusmith.model.checkpoint import Checkpoint
-from corpusmith.model.config import EncoderConfig
-from corpusmith.model.encoder import Encoder
-from corpusmith.model.huggingface import export_checkpoint
 from corpusmith.pipeline import build
 from corpusmith.recipe import Recipe, parse_recipe
 from corpusmith.search import load
@@ -30,25 +25,6 @@ STAGE = {
     "objective": {"kind": "contrastive", "distillation": 1.0, "teacher_temperature": 0.1},
     "training": {"batch_tokens": 1024, "evaluations": 2, "checkpoint_minutes": 0, "learning_rate": 1e-3},
 }
-
-
-@pytest.fixture(scope="module")
-def base(tiny_tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a random model of two layers."""
-    config = EncoderConfig(
-        model_type="bert",
-        vocabulary_size=tiny_tokenizer.size,
-        hidden_size=32,
-        layers=2,
-        heads=2,
-        intermediate_size=64,
-        max_positions=128,
-    )
-    encoder = Encoder(config, torch.Generator().manual_seed(7))
-    folder = tmp_path_factory.mktemp("base")
-    checkpoint = Checkpoint(encoder, None, tiny_tokenizer, "mean", True, 96, "tiny", config.to_hugging_face())
-    export_checkpoint(checkpoint, folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +63,9 @@ def recipe_for(base: Path, *, stages: bool = True, **options: object) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def built(base: Path, documents: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(base_model: Path, documents: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("built") / "out"
-    build(documents, recipe=recipe_for(base), out=out)
+    build(documents, recipe=recipe_for(base_model), out=out)
     return out
 
 
@@ -122,33 +98,37 @@ def test_a_build_searches_and_encodes(built: Path) -> None:
     assert searcher.search("blood", k=0) == []
 
 
-def test_training_leaves_the_base_model_as_it_was(built: Path, base: Path, documents: Path, tmp_path: Path) -> None:
-    untrained = build(documents, recipe=recipe_for(base, stages=False), out=tmp_path / "out").summary
+def test_training_leaves_the_base_model_as_it_was(
+    built: Path, base_model: Path, documents: Path, tmp_path: Path
+) -> None:
+    untrained = build(documents, recipe=recipe_for(base_model, stages=False), out=tmp_path / "out").summary
     trained = json.loads((built / "summary.json").read_text())
     for before, after in zip(untrained["evaluations"], trained["evaluations"], strict=True):
         for key in ("base", "base-fusion"):
             assert before["per_query"][key] == after["per_query"][key]
 
 
-def test_the_same_command_reuses_every_step(built: Path, base: Path, documents: Path) -> None:
+def test_the_same_command_reuses_every_step(built: Path, base_model: Path, documents: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in built.rglob("manifest.json")}
-    build(documents, recipe=recipe_for(base), out=built)
+    build(documents, recipe=recipe_for(base_model), out=built)
     assert {path: path.stat().st_mtime_ns for path in built.rglob("manifest.json")} == before
 
 
 def test_another_option_reruns_only_what_depends_on_it(
-    built: Path, base: Path, documents: Path, tmp_path: Path
+    built: Path, base_model: Path, documents: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(built, out)
     before = digests(out)
-    build(documents, recipe=recipe_for(base, search={"feedback": 0.25}), out=out)
+    build(documents, recipe=recipe_for(base_model, search={"feedback": 0.25}), out=out)
     changed = {name for name, digest in digests(out).items() if before[name] != digest}
     assert changed == {"choice", "model", "index", "evaluation"}
     assert json.loads((out / "index" / "settings.json").read_text())["feedback"] == 0.25
 
 
-def test_a_damaged_step_is_named_and_built_again(built: Path, base: Path, documents: Path, tmp_path: Path) -> None:
+def test_a_damaged_step_is_named_and_built_again(
+    built: Path, base_model: Path, documents: Path, tmp_path: Path
+) -> None:
     from corpusmith.pipeline.chain import Silent
 
     class Listening(Silent):
@@ -166,7 +146,7 @@ def test_a_damaged_step_is_named_and_built_again(built: Path, base: Path, docume
     content[-1] ^= 1
     vectors.write_bytes(content)
     watcher = Listening()
-    build(documents, recipe=recipe_for(base), out=out, watcher=watcher)
+    build(documents, recipe=recipe_for(base_model), out=out, watcher=watcher)
     assert any("vectors.npy" in sentence for sentence in watcher.said)
     assert digests(out) == before
 
@@ -181,7 +161,7 @@ def test_a_damaged_index_is_never_searched(built: Path, tmp_path: Path) -> None:
 
 
 def test_a_build_killed_again_and_again_ends_with_the_same_bytes(
-    built: Path, base: Path, documents: Path, tmp_path: Path
+    built: Path, base_model: Path, documents: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     script = tmp_path / "run.py"
@@ -203,37 +183,37 @@ def test_a_build_killed_again_and_again_ends_with_the_same_bytes(
     assert digests(out) == digests(built)
 
 
-def test_labels_train_where_the_recipe_asks_for_them(base: Path, documents: Path, tmp_path: Path) -> None:
-    recipe = recipe_for(base, pairs={"source": "labels", "candidates": 4, "depth": 20})
+def test_labels_train_where_the_recipe_asks_for_them(base_model: Path, documents: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(base_model, pairs={"source": "labels", "candidates": 4, "depth": 20})
     result = build(documents, recipe=recipe, out=tmp_path / "out")
     assert result.summary["training"][0]["steps"] > 0
 
 
-def test_labels_are_missed_in_one_sentence(base: Path, documents: Path, tmp_path: Path) -> None:
-    recipe = recipe_for(base, pairs={"source": "labels"})
+def test_labels_are_missed_in_one_sentence(base_model: Path, documents: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(base_model, pairs={"source": "labels"})
     with pytest.raises(RecipeError, match=r"train\.tsv"):
         build(documents / "corpus.jsonl", recipe=recipe, out=tmp_path / "out")
 
 
 @pytest.mark.parametrize("number", [1, 3])
 def test_a_corpus_of_few_documents_builds_without_a_claim(
-    number: int, base: Path, sentences: list[str], tmp_path: Path
+    number: int, base_model: Path, sentences: list[str], tmp_path: Path
 ) -> None:
     for i in range(number):
         (tmp_path / f"{i}.txt").write_text(" ".join(sentences[3 * i : 3 * i + 3]))
-    result = build(tmp_path, recipe=recipe_for(base, stages=False), out=tmp_path / "out")
+    result = build(tmp_path, recipe=recipe_for(base_model, stages=False), out=tmp_path / "out")
     assert result.summary["evaluations"] == []
     assert "nothing is claimed" in " ".join(result.summary["verdict"])
     assert load(tmp_path / "out").search(sentences[0])[0].document_id == "0.txt"
 
 
-def test_an_empty_folder_is_one_sentence(base: Path, tmp_path: Path) -> None:
+def test_an_empty_folder_is_one_sentence(base_model: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(CorpusError):
-        build(tmp_path / "empty", recipe=recipe_for(base), out=tmp_path / "out")
+        build(tmp_path / "empty", recipe=recipe_for(base_model), out=tmp_path / "out")
 
 
-def test_a_second_build_in_the_same_folder_is_refused(base: Path, documents: Path, tmp_path: Path) -> None:
+def test_a_second_build_in_the_same_folder_is_refused(base_model: Path, documents: Path, tmp_path: Path) -> None:
     from corpusmith.artefact import locked
 
     script = "import sys; from corpusmith.pipeline import build; build(sys.argv[1], out=sys.argv[2])"

@@ -25,11 +25,6 @@ def test_a_setting_that_is_significantly_better_does() -> None:
     assert {candidate.name for candidate in choice.candidates} == {"0.4", "0.5"}
 
 
-def test_a_setting_without_a_default_takes_the_best_and_the_first_of_equals() -> None:
-    assert choose_setting("feedback", {0.0: BASE, 0.5: BASE + 0.001, 1.0: BASE}, None, seed=0)[0] == 0.5
-    assert choose_setting("feedback", {0.0: BASE, 0.5: BASE}, None, seed=0)[0] == 0.0
-
-
 def test_a_better_model_is_taken() -> None:
     better, choice = choose_model(BASE, BASE + 0.05, KINDS, ["title"], seed=0, minimum=20)
     assert better

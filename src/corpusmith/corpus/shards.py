@@ -17,6 +17,7 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
+from corpusmith.arrays import open_array, save_array
 from corpusmith.errors import ArtefactError, ModelError
 
 TOKENS = "tokens.npy"
@@ -54,8 +55,8 @@ class TokenShards(Sequence[np.ndarray]):
         Raises:
             ArtefactError: a file is missing, damaged, or does not fit the other.
         """
-        offsets = _load(folder / OFFSETS, mapped=False)
-        tokens = _load(folder / TOKENS, mapped=True)
+        offsets = open_array(folder / OFFSETS, None)
+        tokens = open_array(folder / TOKENS, "r")
         if tokens.ndim != 1 or tokens.dtype not in (np.uint16, np.uint32):
             raise ArtefactError(f"{folder / TOKENS} does not hold token ids; build the artefact again")
         if offsets.ndim != 1 or offsets.dtype != np.int64 or not len(offsets) or offsets[0] != 0:
@@ -113,7 +114,7 @@ def write_shards(texts: Iterable[str], tokenizer: Encodes, folder: Path) -> Toke
             file.write(ids.astype(dtype).tobytes())
         offsets = np.concatenate([np.zeros(1, dtype=np.int64), *lengths]).cumsum()
         _write_header(file, dtype, int(offsets[-1]))
-    np.save(folder / OFFSETS, offsets, allow_pickle=False)
+    save_array(folder / OFFSETS, offsets)
     return TokenShards.open(folder)
 
 
@@ -132,12 +133,3 @@ def _write_header(file: BinaryIO, dtype: np.dtype, length: int) -> None:
     file.seek(0)
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (length,)}
     np.lib.format.write_array_header_1_0(file, header)
-
-
-def _load(path: Path, mapped: bool) -> np.ndarray:
-    try:
-        return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-    except FileNotFoundError:
-        raise ArtefactError(f"{path} is missing; build the artefact again") from None
-    except (ValueError, EOFError) as error:
-        raise ArtefactError(f"{path} is damaged ({error}); build the artefact again") from None

@@ -20,6 +20,7 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 
+from corpusmith.arrays import open_array, save_array
 from corpusmith.corpus.base import Document, Dropped, Passage
 from corpusmith.corpus.clean import kind_of
 from corpusmith.corpus.tables import Table, TableWriter
@@ -161,7 +162,7 @@ class CorpusWriter:
         self._documents.close()
         self._passages.close()
         passage_document = np.repeat(np.arange(self.n_documents, dtype=np.int64), self._passages_per_document)
-        np.save(self.folder / PASSAGE_DOCUMENT, passage_document, allow_pickle=False)
+        save_array(self.folder / PASSAGE_DOCUMENT, passage_document)
         text = json.dumps(asdict(summary), ensure_ascii=False, indent=2)
         (self.folder / STATISTICS).write_text(text + "\n", encoding="utf-8")
 
@@ -189,7 +190,11 @@ class Corpus:
         """
         documents = Table(folder / DOCUMENTS, _DOCUMENT_SCHEMA)
         passages = Table(folder / PASSAGES, _PASSAGE_SCHEMA)
-        passage_documents = _load_array(folder / PASSAGE_DOCUMENT)
+        passage_documents = open_array(folder / PASSAGE_DOCUMENT, None)
+        if passage_documents.dtype != np.int64 or passage_documents.ndim != 1:
+            raise ArtefactError(
+                f"{folder / PASSAGE_DOCUMENT} does not hold the documents of passages; build the corpus again"
+            )
         if len(passage_documents) != len(passages):
             raise ArtefactError(
                 f"{folder / PASSAGE_DOCUMENT} is of {len(passage_documents)} passages and {PASSAGES} holds "
@@ -293,15 +298,3 @@ def _load_summary(path: Path) -> CorpusSummary:
         raise ArtefactError(f"{path} is damaged (no {error}); build the corpus again") from None
     except (OSError, ValueError, TypeError) as error:
         raise ArtefactError(f"{path} is damaged ({error}); build the corpus again") from None
-
-
-def _load_array(path: Path) -> np.ndarray:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise ArtefactError(f"{path} is missing; build the corpus again") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise ArtefactError(f"{path} is damaged ({error}); build the corpus again") from None
-    if array.dtype != np.int64 or array.ndim != 1:
-        raise ArtefactError(f"{path} does not hold the documents of passages; build the corpus again")
-    return array

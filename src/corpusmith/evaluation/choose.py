@@ -1,9 +1,7 @@
 """Choosing on queries made from the corpus, cautiously.
 
-Such queries resemble real ones only so far. So a setting that has a default which holds across collections leaves it
-only where the difference on the held-out queries is significant; a setting that has none, such as feedback, which
-gains where many documents answer a query and loses where one does (docs/lab-notes.md), takes the best value, the
-mildest of equals. A trained model takes the base's place only if it is significantly better on kinds of
+Such queries resemble real ones only so far. So a search setting leaves its default, which was chosen on people's
+queries over several collections, only where the difference on the held-out queries is significant. A trained model takes the base's place only if it is significantly better on kinds of
 queries that it was not trained on, and not significantly worse on any kind: a model trained on titles wins by titles,
 and was seen to lose on people's questions all the same.
 """
@@ -46,15 +44,10 @@ def scored(name: str, scores: np.ndarray, seed: int) -> Scored:
     return Scored(name, float(scores.mean()), interval.low, interval.high)
 
 
-def choose_setting(
-    what: str, scores: Mapping[float, np.ndarray], default: float | None, seed: int
-) -> tuple[float, Choice]:
-    """The value with the best mean of per-query `scores[value]`, the first of equals; where there is a `default`, only
-    if significantly better than that."""
+def choose_setting(what: str, scores: Mapping[float, np.ndarray], default: float, seed: int) -> tuple[float, Choice]:
+    """The value with the best mean of per-query `scores[value]` if significantly better than the `default`, else that."""
     best = max(scores, key=lambda value: float(scores[value].mean()))
     table = tuple(scored(str(value), values, seed) for value, values in scores.items())
-    if default is None:
-        return best, Choice(what, str(best), "It scores best on the held-out queries.", table)
     if best == default:
         return default, Choice(what, str(best), "The default is the best on the held-out queries.", table)
     p = paired_randomisation(scores[best], scores[default], seed)

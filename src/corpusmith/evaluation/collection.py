@@ -15,6 +15,7 @@ from typing import Self
 
 import numpy as np
 
+from corpusmith.arrays import open_array, save_array
 from corpusmith.corpus.store import Corpus
 from corpusmith.index.dense import DenseIndex
 from corpusmith.index.lexical import LexicalConfig, LexicalIndex
@@ -77,7 +78,7 @@ class Collection:
 
     def save(self, folder: Path) -> None:
         """Write `rows.npy` and `masked.jsonl`."""
-        np.save(folder / "rows.npy", self.rows, allow_pickle=False)
+        save_array(folder / "rows.npy", self.rows)
         with (folder / "masked.jsonl").open("w", encoding="utf-8") as file:
             for document, content in self.masked:
                 file.write(json.dumps([document, content], ensure_ascii=False) + "\n")
@@ -87,4 +88,4 @@ class Collection:
         """Read what `save` wrote."""
         with (folder / "masked.jsonl").open(encoding="utf-8") as file:
             masked = tuple((document, content) for document, content in map(json.loads, file))
-        return cls(corpus, np.load(folder / "rows.npy", allow_pickle=False), masked)
+        return cls(corpus, open_array(folder / "rows.npy", None), masked)

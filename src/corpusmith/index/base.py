@@ -8,13 +8,11 @@ itself against half-written files.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
 import numpy as np
 
-from corpusmith.errors import ArtefactError
 from corpusmith.retrieval.base import Ranking
 
 Representation = TypeVar("Representation", contravariant=True)
@@ -62,25 +60,3 @@ def new_rows(ids: np.ndarray, present: np.ndarray) -> np.ndarray:
     if len(clash):
         raise ValueError(f"row {clash[0]} is already in the index; delete it first")
     return ids
-
-
-def save_array(folder: Path, name: str, array: np.ndarray) -> None:
-    """Write `name`.npy by way of a sibling: an index may be saved into the very folder it was opened from."""
-    sibling = folder / f".{name}.npy"
-    np.save(sibling, array, allow_pickle=False)
-    os.replace(sibling, folder / f"{name}.npy")
-
-
-def open_array(folder: Path, name: str) -> np.ndarray:
-    """Map `name`.npy into memory, copy-on-write: pages are read when touched and never written back.
-
-    Raises:
-        ArtefactError: the file is missing or no array.
-    """
-    path = folder / f"{name}.npy"
-    try:
-        return np.load(path, mmap_mode="c", allow_pickle=False)
-    except FileNotFoundError:
-        raise ArtefactError(f"{path} is missing; build the index again.") from None
-    except (ValueError, OSError, EOFError) as error:
-        raise ArtefactError(f"{path} is damaged ({error}); build the index again.") from error

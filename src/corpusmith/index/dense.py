@@ -15,9 +15,10 @@ from typing import Self
 
 import numpy as np
 
+from corpusmith.arrays import open_array, save_array
 from corpusmith.artefact import reserve
 from corpusmith.errors import ArtefactError
-from corpusmith.index.base import new_rows, open_array, save_array
+from corpusmith.index.base import new_rows
 from corpusmith.retrieval.base import Ranking, candidates, empty_ranking, rank
 
 BLOCK_ROWS = 32_768
@@ -95,7 +96,7 @@ class DenseIndex:
             stored[start : start + BLOCK_ROWS] = self._gather(self._order[start : start + BLOCK_ROWS])
         stored.flush()
         sibling.replace(folder / "vectors.npy")
-        save_array(folder, "ids", self._ids[self._order])
+        save_array(folder / "ids.npy", self._ids[self._order])
 
     @classmethod
     def open(cls, folder: Path, device: str = "cpu") -> Self:
@@ -104,7 +105,7 @@ class DenseIndex:
         Raises:
             ArtefactError: a file is missing, damaged, or does not fit the other.
         """
-        vectors, ids = open_array(folder, "vectors"), open_array(folder, "ids")
+        vectors, ids = open_array(folder / "vectors.npy"), open_array(folder / "ids.npy")
         if vectors.ndim != 2 or vectors.dtype != np.float32 or ids.shape != vectors.shape[:1]:
             raise ArtefactError(f"the arrays of the index in {folder} do not fit together; build it again.")
         index = cls(vectors.shape[1], device)

@@ -26,10 +26,11 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from pydantic import Field, field_validator
 
+from corpusmith.arrays import open_array, save_array
 from corpusmith.config import Config
 from corpusmith.errors import ArtefactError
 from corpusmith.index.analysis import Analyser, languages
-from corpusmith.index.base import new_rows, open_array, save_array
+from corpusmith.index.base import new_rows
 from corpusmith.index.postings import Postings, count
 from corpusmith.retrieval.base import Ranking, rank
 
@@ -112,7 +113,7 @@ class LexicalIndex:
     def save(self, folder: Path) -> None:
         """Write into `folder`: rows, postings, the vocabulary in the order of its term numbers, and the settings."""
         self._refresh(compact=True)
-        save_array(folder, "ids", self._ids)
+        save_array(folder / "ids.npy", self._ids)
         self._postings.save(folder)
         settings = {"config": self.config.model_dump(), "stop_words": sorted(self._analyser.stop_words)}
         for name, content in (("vocabulary", list(self._vocabulary)), ("lexical", settings)):
@@ -134,7 +135,7 @@ class LexicalIndex:
         except (ValueError, KeyError, TypeError) as error:
             raise ArtefactError(f"the settings of the index in {folder} are damaged; build it again.") from error
         index._vocabulary = {term: number for number, term in enumerate(vocabulary)}
-        index._ids = open_array(folder, "ids")
+        index._ids = open_array(folder / "ids.npy")
         index._alive = np.ones(len(index._ids), dtype=bool)
         index._postings = Postings.open(folder, len(vocabulary))
         return index

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from corpusmith.arrays import open_array, save_array
 from corpusmith.errors import ArtefactError
-from corpusmith.index.base import open_array, save_array
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -59,12 +59,12 @@ class Postings(NamedTuple):
     def save(self, folder: Path) -> None:
         """Write the four arrays into `folder`."""
         for name, values in self._asdict().items():
-            save_array(folder, name, values)
+            save_array(folder / f"{name}.npy", values)
 
     @classmethod
     def open(cls, folder: Path, n_terms: int) -> Postings:
         """Map the four arrays (ArtefactError if one is missing or they do not fit together)."""
-        postings = cls(*(open_array(folder, name) for name in cls._fields))
+        postings = cls(*(open_array(folder / f"{name}.npy") for name in cls._fields))
         sizes = {int(postings.indptr[-1]), *(len(values) for values in postings[1:])}
         if len(postings.indptr) != n_terms + 1 or len(sizes) != 1:
             raise ArtefactError(f"the arrays of the index in {folder} do not fit together; build it again.")

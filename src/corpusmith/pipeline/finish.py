@@ -19,11 +19,11 @@ from corpusmith.index.search import SearchEngine, SearchSettings
 from corpusmith.model.huggingface import export_checkpoint
 from corpusmith.pipeline.workspace import DEFAULT_SEARCH, Workspace
 
-CHOSEN_SETTINGS: dict[str, tuple[str, tuple[float, ...], float | None]] = {
-    "weight": ("fusion weight of the dense side", (0.3, 0.4, 0.5, 0.6, 0.7), DEFAULT_SEARCH.weight),
-    "feedback": ("feedback strength", (0.0, 0.5, 1.0), None),
+CHOSEN_SETTINGS: dict[str, tuple[str, tuple[float, ...]]] = {
+    "weight": ("fusion weight of the dense side", (0.3, 0.4, 0.5, 0.6, 0.7)),
+    "feedback": ("feedback strength", (0.0, 0.25, 0.5, 1.0)),
 }
-"""What each search setting is called in the report, the values tried for it, and its default if one holds anywhere."""
+"""What each search setting is called in the report, and the values tried beside its default."""
 KNOWN_ITEM_NOTE = (
     "Known-item queries made from this corpus: titles, sentences and title phrases, asked of documents from which they "
     "were removed. They show whether a document is found again by its own words; they do not show how well the "
@@ -62,12 +62,12 @@ def _choose_settings(work: Workspace, engine: SearchEngine, queries: QuerySet, c
     settings = DEFAULT_SEARCH.model_copy(update={"fusion": wanted.fusion, "candidates": wanted.candidates, **given})
     if len(queries) < MINIMUM_QUERIES:
         return settings
-    for name, (what, candidates, default) in CHOSEN_SETTINGS.items():
+    for name, (what, candidates) in CHOSEN_SETTINGS.items():
         if name not in given:
             tried = {value: settings.model_copy(update={name: value}) for value in candidates}
             scores = _scores(work, engine, list(tried.values()), queries)
             by_value = dict(zip(tried, scores, strict=True))
-            value, choice = choose_setting(what, by_value, default, work.recipe.seed)
+            value, choice = choose_setting(what, by_value, getattr(DEFAULT_SEARCH, name), work.recipe.seed)
             settings = tried[value]
             choices.append(choice)
     return settings

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import numpy as np
 
+from corpusmith.arrays import save_array
 from corpusmith.artefact import Draft, link_folder, reserve
 from corpusmith.corpus.build import build_corpus
 from corpusmith.corpus.read import read
@@ -94,7 +95,7 @@ def _encode(work: Workspace, checkpoint: Checkpoint, draft: Draft) -> None:
     vectors.flush()
     for name, collection in work.collections.items():
         masked = retriever.encode_documents([content for _, content in collection.masked])
-        np.save(draft.folder / f"{name}.npy", masked, allow_pickle=False)
+        save_array(draft.folder / f"{name}.npy", masked)
     tokens = np.minimum(work.shards.lengths + 2, checkpoint.max_tokens)
     draft.cost["tokens"] = int(tokens.sum())
     draft.cost["flops"] = float(checkpoint.encoder.flops(tokens))

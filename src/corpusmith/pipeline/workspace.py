@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from corpusmith.arrays import open_array
 from corpusmith.artefact import Manifest, digest_file, digest_json
 from corpusmith.corpus.read import source_files
 from corpusmith.corpus.readers.source import SourceFile
@@ -40,8 +41,9 @@ from corpusmith.retrieval.dense import DenseRetriever
 STEPS = "steps"
 FOR_USERS = ("model", "index")
 """Steps whose folders stand at the top of the build; the others stand under `steps/`."""
-DEFAULT_SEARCH = SearchSettings(weight=0.5, feedback=1.0)
-"""Search before anything is chosen: pairs are mined and models compared with it."""
+DEFAULT_SEARCH = SearchSettings(weight=0.5, feedback=0.5)
+"""Search before anything is chosen: pairs are mined and models compared with it (benchmarks/claims/search_settings.py
+says why these)."""
 
 
 class Workspace:
@@ -145,7 +147,7 @@ class Workspace:
 
     def vectors(self, step: str) -> np.ndarray:
         """`[N, D]` vectors of all passages from the step "base" or "trained"."""
-        return np.load(self.path(step) / "vectors.npy", mmap_mode="c", allow_pickle=False)
+        return open_array(self.path(step) / "vectors.npy")
 
     def trained_checkpoint(self) -> Checkpoint:
         """The model after the last stage."""
@@ -193,7 +195,7 @@ class Workspace:
             dense.add(np.arange(self.corpus.n_passages), self.vectors(step))
             return SearchEngine(self.lexical, dense, retriever, self.corpus.passage_documents, DEFAULT_SEARCH)
         made = self.collections[collection]
-        masked = np.load(self.path(step) / f"{collection}.npy", allow_pickle=False)
+        masked = open_array(self.path(step) / f"{collection}.npy")
         lexical, dense = made.lexical_index(self.recipe.lexical), made.dense_index(self.vectors(step), masked)
         return SearchEngine(lexical, dense, retriever, made.documents, DEFAULT_SEARCH)
 

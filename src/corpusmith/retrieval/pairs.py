@@ -23,6 +23,7 @@ from typing import Literal, Protocol
 import numpy as np
 from pydantic import Field
 
+from corpusmith.arrays import open_array, save_array
 from corpusmith.config import Config
 from corpusmith.corpus.base import Passage
 from corpusmith.corpus.sentences import statements
@@ -204,7 +205,7 @@ def save_pairs(
         "kinds": np.array([names.index(pair.kind) for pair in pairs], np.uint8),
     }
     for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array)
+        save_array(folder / f"{name}.npy", array)
     (folder / "kinds.txt").write_text("\n".join(names))
     for name, texts in (("queries", (p.query for p in pairs)), ("positives", (p.positive for p in pairs))):
         (folder / name).mkdir()
@@ -214,10 +215,7 @@ def save_pairs(
 
 def open_pairs(folder: Path) -> PairSet:
     """Read what `save_pairs` wrote, memory-mapped."""
-    arrays = {
-        name: np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False)
-        for name in ("negatives", "documents", "kinds", "scores")
-    }
+    arrays = {name: open_array(folder / f"{name}.npy") for name in ("negatives", "documents", "kinds", "scores")}
     return PairSet(
         queries=TokenShards.open(folder / "queries"),
         positives=TokenShards.open(folder / "positives"),

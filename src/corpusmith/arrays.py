@@ -1,0 +1,35 @@
+"""Arrays in artefacts: one `.npy` file each, never pickled."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from corpusmith.errors import ArtefactError
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write a `.npy` file by way of a sibling: an array may be saved over the very file it was opened from."""
+    sibling = path.with_name(f".{path.name}")
+    np.save(sibling, array, allow_pickle=False)
+    os.replace(sibling, path)
+
+
+def open_array(path: Path, mode: Literal["r", "c"] | None = "c") -> np.ndarray:
+    """Open a `.npy` file.
+
+    By default it is mapped copy-on-write: pages are read when touched and never written back. `mode` "r" maps it
+    read-only; None reads it into memory.
+
+    Raises:
+        ArtefactError: the file is missing or no array.
+    """
+    try:
+        return np.load(path, mmap_mode=mode, allow_pickle=False)
+    except FileNotFoundError:
+        raise ArtefactError(f"{path} is missing; build it again.") from None
+    except (ValueError, OSError, EOFError) as error:
+        raise ArtefactError(f"{path} is damaged ({error}); build it again.") from error
