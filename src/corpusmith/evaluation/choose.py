@@ -1,9 +1,10 @@
 """Choosing on queries made from the corpus, cautiously.
 
 Such queries resemble real ones only so far. So a search setting leaves its default, which was chosen on people's
-queries over several collections, only where the difference on the held-out queries is significant. A trained model takes the base's place only if it is significantly better on kinds of
-queries that it was not trained on, and not significantly worse on any kind: a model trained on titles wins by titles,
-and was seen to lose on people's questions all the same.
+queries over several collections, only where the difference on the held-out queries is significant. A trained model
+takes the base's place only if it is significantly better on kinds of queries that it was not trained on, and not
+significantly worse on any kind: a model trained on titles wins by titles, and was seen to lose on people's questions
+all the same.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def scored(name: str, scores: np.ndarray, seed: int) -> Scored:
 
 
 def choose_setting(what: str, scores: Mapping[float, np.ndarray], default: float, seed: int) -> tuple[float, Choice]:
-    """The value with the best mean of per-query `scores[value]` if significantly better than the `default`, else that."""
+    """The value with the best mean of per-query `scores[value]` if it is significantly better than the default's."""
     best = max(scores, key=lambda value: float(scores[value].mean()))
     table = tuple(scored(str(value), values, seed) for value, values in scores.items())
     if best == default:
