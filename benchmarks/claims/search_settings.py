@@ -1,0 +1,130 @@
+"""Why search starts from weight 0.5 and feedback 0.5: people's queries that are no test queries.
+
+Four collections with queries written by people and reserved for training: scifact's train claims, and the pairs
+bioasq (questions and snippets), evidence_prompts (an intervention, its comparator and outcome, and the trial's
+abstract) and medquad_qa (consumer questions and answers, 4,000 pairs drawn). Each is indexed by the `search-only`
+preset; then every setting is measured against plain fusion at weight 0.5. No test query of any collection is asked.
+
+    CORPUSMITH_DATA=DATA python benchmarks/claims/search_settings.py --work WORK
+
+A collection that is already built in WORK is not built again. Results go to benchmarks/results/search_settings.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import json
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from corpusmith import build, environment, load
+from corpusmith.evaluation.base import QuerySet
+from corpusmith.evaluation.beir import read_beir
+from corpusmith.evaluation.compare import DECIDING_MEASURE, System, run_systems
+from corpusmith.evaluation.significance import bootstrap_interval, paired_randomisation
+from corpusmith.index.search import SearchSettings
+
+PAIRS = {"bioasq": None, "evidence_prompts": None, "medquad_qa": 4000}
+"""How many pairs are drawn of each set, None for all."""
+QUERIES = 600
+WEIGHTS = (0.3, 0.4, 0.5, 0.6, 0.7)
+FEEDBACKS = (0.0, 0.25, 0.5, 1.0, 2.0)
+PLAIN = SearchSettings(weight=0.5, feedback=0.0)
+RESULTS = Path(__file__).parents[1] / "results" / "search_settings.json"
+SEED = 0
+
+
+def read_lines(path: Path) -> Iterator[dict]:
+    """The records of a .jsonl.gz file."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        yield from map(json.loads, file)
+
+
+def collection_of_pairs(path: Path, number: int | None, folder: Path) -> None:
+    """Write (query, positive) pairs as a BEIR folder: every positive a document, some of the queries drawn."""
+    rng = random.Random(SEED)
+    pairs = [(record["query"], record["positive"]) for record in read_lines(path)]
+    if number is not None:
+        pairs = rng.sample(pairs, number)
+    documents = {text: f"d{i}" for i, text in enumerate(dict.fromkeys(positive for _, positive in pairs))}
+    every_query = list(dict.fromkeys(query for query, _ in pairs))
+    queries = {text: f"q{i}" for i, text in enumerate(rng.sample(every_query, min(QUERIES, len(every_query))))}
+    write_records(folder / "corpus.jsonl", ({"_id": id, "title": "", "text": text} for text, id in documents.items()))
+    write_records(folder / "queries.jsonl", ({"_id": id, "text": text} for text, id in queries.items()))
+    (folder / "qrels").mkdir()
+    with (folder / "qrels" / "test.tsv").open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, delimiter="\t")
+        rows.writerow(["query-id", "corpus-id", "score"])
+        rows.writerows([queries[query], documents[text], 1] for query, text in dict.fromkeys(pairs) if query in queries)
+
+
+def write_records(path: Path, records: Iterator[dict]) -> None:
+    """One JSON object a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(record) + "\n" for record in records)
+
+
+def measure_settings(built: Path, query_set: QuerySet) -> dict:
+    """nDCG@10 of every setting, and its paired difference to plain fusion."""
+    searcher = load(built)
+    settings = [SearchSettings(weight=weight, feedback=0.0) for weight in WEIGHTS]
+    settings += [SearchSettings(weight=0.5, feedback=feedback) for feedback in FEEDBACKS[1:]]
+    systems = [System(str(i), "", searcher.engine, "fused", setting, True) for i, setting in enumerate(settings)]
+    values = run_systems(systems, query_set, searcher.corpus.document_ids)
+    plain = values[str(settings.index(PLAIN))].values[DECIDING_MEASURE]
+    found = {}
+    for i, setting in enumerate(settings):
+        ours = values[str(i)].values[DECIDING_MEASURE]
+        interval = bootstrap_interval(ours - plain, SEED)
+        found[f"weight {setting.weight}, feedback {setting.feedback}"] = {
+            "mean": round(float(ours.mean()), 4),
+            "difference": round(interval.mean, 4),
+            "low": round(interval.low, 4),
+            "high": round(interval.high, 4),
+            "p": paired_randomisation(ours, plain, SEED) if setting != PLAIN else 1.0,
+        }
+        print(f"  weight {setting.weight}, feedback {setting.feedback:4}: {ours.mean():.4f} {interval.mean:+.4f}")
+    return {"queries": len(query_set), "documents": searcher.corpus.n_documents, "settings": found}
+
+
+def main() -> None:
+    """Measure all collections and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--work", type=Path, required=True, help="where collections and builds go")
+    work, data = parser.parse_args().work, Path(os.environ["CORPUSMITH_DATA"])
+    collections = {}
+    for name in ("scifact", *PAIRS):
+        print(name, flush=True)
+        folder, split = data / "retrieval" / name, "train"
+        if name in PAIRS:
+            folder, split = work / name, "test"
+            if not (folder / "qrels" / "test.tsv").exists():
+                collection_of_pairs(data / "pairs" / f"{name}.jsonl.gz", PAIRS[name], folder)
+        build(folder, recipe="search-only", out=work / f"{name}-built")
+        collections[name] = measure_settings(work / f"{name}-built", read_beir(folder, split))
+    settings = next(iter(collections.values()))["settings"]
+    means = {key: np.mean([entry["settings"][key]["difference"] for entry in collections.values()]) for key in settings}
+    content = {
+        "benchmark": "search_settings",
+        "measure": DECIDING_MEASURE,
+        "baseline": "weight 0.5, feedback 0.0",
+        "seeds": [SEED],
+        "date": environment.now(),
+        "machine": environment.machine(),
+        "versions": environment.versions(),
+        "mean_difference": {key: round(float(value), 4) for key, value in means.items()},
+        "collections": collections,
+    }
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
