@@ -13,7 +13,6 @@ A collection that is already built in WORK is not built again. Results go to ben
 from __future__ import annotations
 
 import argparse
-import csv
 import gzip
 import json
 import os
@@ -46,22 +45,21 @@ def read_lines(path: Path) -> Iterator[dict]:
         yield from map(json.loads, file)
 
 
-def collection_of_pairs(path: Path, number: int | None, folder: Path) -> None:
+def collection_of_pairs(path: Path, number: int | None, folder: Path, rng: random.Random) -> None:
     """Write (query, positive) pairs as a BEIR folder: every positive a document, some of the queries drawn."""
-    rng = random.Random(SEED)
     pairs = [(record["query"], record["positive"]) for record in read_lines(path)]
     if number is not None:
-        pairs = rng.sample(pairs, number)
+        rng.shuffle(pairs)
+        pairs = pairs[:number]
     documents = {text: f"d{i}" for i, text in enumerate(dict.fromkeys(positive for _, positive in pairs))}
-    every_query = list(dict.fromkeys(query for query, _ in pairs))
-    queries = {text: f"q{i}" for i, text in enumerate(rng.sample(every_query, min(QUERIES, len(every_query))))}
+    queries = {text: f"q{i}" for i, text in enumerate(dict.fromkeys(query for query, _ in pairs))}
+    drawn = set(rng.sample(sorted(queries.values()), min(QUERIES, len(queries))))
+    judged = {(queries[query], documents[positive]) for query, positive in pairs if queries[query] in drawn}
     write_records(folder / "corpus.jsonl", ({"_id": id, "title": "", "text": text} for text, id in documents.items()))
-    write_records(folder / "queries.jsonl", ({"_id": id, "text": text} for text, id in queries.items()))
-    (folder / "qrels").mkdir()
-    with (folder / "qrels" / "test.tsv").open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file, delimiter="\t")
-        rows.writerow(["query-id", "corpus-id", "score"])
-        rows.writerows([queries[query], documents[text], 1] for query, text in dict.fromkeys(pairs) if query in queries)
+    write_records(folder / "queries.jsonl", ({"_id": id, "text": text} for text, id in queries.items() if id in drawn))
+    (folder / "qrels").mkdir(exist_ok=True)
+    lines = ["query-id\tcorpus-id\tscore", *(f"{query}\t{document}\t1" for query, document in sorted(judged))]
+    (folder / "qrels" / "test.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def write_records(path: Path, records: Iterator[dict]) -> None:
@@ -100,13 +98,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="where collections and builds go")
     work, data = parser.parse_args().work, Path(os.environ["CORPUSMITH_DATA"])
     collections = {}
+    rng = random.Random(SEED)
     for name in ("scifact", *PAIRS):
         print(name, flush=True)
         folder, split = data / "retrieval" / name, "train"
         if name in PAIRS:
             folder, split = work / name, "test"
-            if not (folder / "qrels" / "test.tsv").exists():
-                collection_of_pairs(data / "pairs" / f"{name}.jsonl.gz", PAIRS[name], folder)
+            collection_of_pairs(data / "pairs" / f"{name}.jsonl.gz", PAIRS[name], folder, rng)
         build(folder, recipe="search-only", out=work / f"{name}-built")
         collections[name] = measure_settings(work / f"{name}-built", read_beir(folder, split))
     settings = next(iter(collections.values()))["settings"]
