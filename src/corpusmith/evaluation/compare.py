@@ -15,7 +15,7 @@ import numpy as np
 from corpusmith.evaluation.base import Measured, QuerySet
 from corpusmith.evaluation.measures import MEASURES, measure
 from corpusmith.evaluation.significance import bootstrap_interval, holm, paired_randomisation
-from corpusmith.index.search import Mode, SearchEngine, SearchSettings
+from corpusmith.index.search import Candidates, Mode, SearchEngine, SearchSettings
 
 DEPTH = 100
 DECIDING_MEASURE = "nDCG@10"
@@ -35,15 +35,26 @@ class System:
     starting_point: bool
 
 
-def run_systems(systems: Sequence[System], query_set: QuerySet, document_ids: Sequence[str]) -> dict[str, Measured]:
-    """Per-query values of every system, by key; systems that share an engine share its two searches."""
+def run_systems(
+    systems: Sequence[System],
+    query_set: QuerySet,
+    document_ids: Sequence[str],
+    found: dict[SearchEngine, Candidates] | None = None,
+) -> dict[str, Measured]:
+    """Per-query values of every system, by key.
+
+    Systems that share an engine share its two searches, and so do calls with the same queries that are given the same
+    dictionary `found`, which is filled.
+    """
+    found = {} if found is None else found
     queries = list(query_set.queries.values())
     rows = {identifier: row for row, identifier in enumerate(document_ids)}
     exclude = [{rows[name] for name in query_set.exclude.get(query, ()) if name in rows} for query in query_set.queries]
-    found = {id(engine): engine.find(queries, exclude) for engine in {id(s.engine): s.engine for s in systems}.values()}
     measured = {}
     for system in systems:
-        candidates = found[id(system.engine)]
+        if system.engine not in found:
+            found[system.engine] = system.engine.find(queries, exclude)
+        candidates = found[system.engine]
         if system.mode == "fused":
             ranking = system.engine.combine(candidates, DEPTH, system.settings, exclude)
         else:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
 
 from corpusmith.artefact import Draft, link_folder
-from corpusmith.evaluation.base import QuerySet
 from corpusmith.evaluation.choose import Choice, choose_model, choose_setting
 from corpusmith.evaluation.compare import DECIDING_MEASURE, System, compare, run_systems
 from corpusmith.evaluation.demonstration import NOTE
 from corpusmith.evaluation.heldout import MINIMUM_QUERIES
 from corpusmith.evaluation.validator import PLAIN_FUSION
 from corpusmith.index.dense import DenseIndex
-from corpusmith.index.search import SearchEngine, SearchSettings
+from corpusmith.index.search import Candidates, SearchEngine, SearchSettings
 from corpusmith.model.huggingface import export_checkpoint
 from corpusmith.pipeline.workspace import DEFAULT_SEARCH, Workspace
 
@@ -33,55 +33,70 @@ KNOWN_ITEM_NOTE = (
 
 def make_choice(work: Workspace, draft: Draft) -> None:
     """Base or trained model, fusion weight, feedback: by the held-out validation queries."""
-    queries = work.heldout.query_set("validation", work.corpus.document_ids)
     kinds = [query.kind for query in work.heldout.queries if query.part == "validation"]
+    validation = _Validation(work)
     choices: list[Choice] = []
-    engine, model = work.engine("base", "heldout"), "base"
+    engine, model = _engine(work, "base", "heldout"), "base"
     if work.was_trained:
-        trained = work.engine("trained", "heldout")
-        before, after = (_scores(work, candidate, [DEFAULT_SEARCH], queries)[0] for candidate in (engine, trained))
+        trained = _engine(work, "trained", "heldout")
+        before, after = (validation.scores(candidate, [DEFAULT_SEARCH])[0] for candidate in (engine, trained))
         practised = work.recipe.pairs.kinds if work.recipe.pairs.source == "corpus" and work.needs_pairs else ()
         better, choice = choose_model(before, after, kinds, practised, work.recipe.seed, MINIMUM_QUERIES)
         choices.append(choice)
         if better:
             engine, model = trained, "trained"
-    settings = _choose_settings(work, engine, queries, choices)
+    settings = _choose_settings(work, engine, validation, choices)
     content = {
         "model": model,
         "settings": settings.model_dump(mode="json"),
-        "queries": len(queries),
+        "queries": len(validation.queries),
         "choices": [asdict(choice) for choice in choices],
     }
     (draft.folder / "choice.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
-def _choose_settings(work: Workspace, engine: SearchEngine, queries: QuerySet, choices: list[Choice]) -> SearchSettings:
+def _engine(work: Workspace, step: str, collection: str | None) -> SearchEngine:
+    """Search that looks as far down its two lists as the recipe says."""
+    engine = work.engine(step, collection)
+    engine.settings = engine.settings.model_copy(update={"candidates": work.recipe.search.candidates})
+    return engine
+
+
+class _Validation:
+    """The held-out queries that choose; each engine searches for them once."""
+
+    def __init__(self, work: Workspace) -> None:
+        self.document_ids = work.corpus.document_ids
+        self.queries = work.heldout.query_set("validation", self.document_ids)
+        self._found: dict[SearchEngine, Candidates] = {}
+
+    def scores(self, engine: SearchEngine, settings: Sequence[SearchSettings]) -> list[np.ndarray]:
+        """Per-query nDCG@10 of fused search, under each of these settings."""
+        if not len(self.queries):
+            return [np.zeros(0) for _ in settings]
+        systems = [System(str(i), "", engine, "fused", setting, False) for i, setting in enumerate(settings)]
+        measured = run_systems(systems, self.queries, self.document_ids, self._found)
+        return [measured[system.key].values[DECIDING_MEASURE] for system in systems]
+
+
+def _choose_settings(
+    work: Workspace, engine: SearchEngine, validation: _Validation, choices: list[Choice]
+) -> SearchSettings:
     """The recipe's own settings, and for those left to 'auto' what the queries say."""
     wanted = work.recipe.search
     given = {name: value for name in ("weight", "feedback") if (value := getattr(wanted, name)) != "auto"}
     settings = DEFAULT_SEARCH.model_copy(update={"fusion": wanted.fusion, "candidates": wanted.candidates, **given})
-    if len(queries) < MINIMUM_QUERIES:
+    if len(validation.queries) < MINIMUM_QUERIES:
         return settings
     for name, (what, candidates) in CHOSEN_SETTINGS.items():
         if name not in given:
             tried = {value: settings.model_copy(update={name: value}) for value in candidates}
-            scores = _scores(work, engine, list(tried.values()), queries)
+            scores = validation.scores(engine, list(tried.values()))
             by_value = dict(zip(tried, scores, strict=True))
             value, choice = choose_setting(what, by_value, getattr(DEFAULT_SEARCH, name), work.recipe.seed)
             settings = tried[value]
             choices.append(choice)
     return settings
-
-
-def _scores(
-    work: Workspace, engine: SearchEngine, settings: list[SearchSettings], queries: QuerySet
-) -> list[np.ndarray]:
-    """Per-query nDCG@10 of fused search, under each of these settings."""
-    if not len(queries):
-        return [np.zeros(0) for _ in settings]
-    systems = [System(str(i), "", engine, "fused", setting, False) for i, setting in enumerate(settings)]
-    measured = run_systems(systems, queries, work.corpus.document_ids)
-    return [measured[system.key].values[DECIDING_MEASURE] for system in systems]
 
 
 def make_model(work: Workspace, draft: Draft) -> None:
@@ -122,7 +137,7 @@ def make_evaluation(work: Workspace, draft: Draft) -> None:
 
 def _systems(work: Workspace, collection: str | None) -> list[System]:
     """Starting points, the trained model, and search as built."""
-    base = work.engine("base", collection)
+    base = _engine(work, "base", collection)
     built = SearchSettings(**work.choice["settings"])
     systems = [
         System("bm25", "BM25", base, "lexical", PLAIN_FUSION, True),
@@ -131,7 +146,7 @@ def _systems(work: Workspace, collection: str | None) -> list[System]:
     ]
     final = base
     if work.was_trained:
-        trained = work.engine("trained", collection)
+        trained = _engine(work, "trained", collection)
         kept = work.choice["model"] == "trained"
         name = "adapted model" if kept else "trained model (not kept)"
         systems.append(System("adapted", name, trained, "dense", PLAIN_FUSION, False))
