@@ -7,17 +7,19 @@ stands in each artefact's manifest.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from corpusmith import environment
 from corpusmith.corpus.base import Dropped
 from corpusmith.corpus.read import source_files
+from corpusmith.objective.config import ContrastiveConfig
 from corpusmith.pipeline.chain import Silent, reusable
 from corpusmith.pipeline.run import chain
 from corpusmith.pipeline.train import RESERVED_SECONDS
 from corpusmith.pipeline.workspace import Workspace
-from corpusmith.recipe import Recipe
+from corpusmith.recipe import Recipe, StageConfig
 from corpusmith.report.base import PlannedStep
 
 BYTES_A_TOKEN = 4.5
@@ -31,6 +33,8 @@ TRAINING_BYTES_A_PARAMETER = 16
 BATCH_TOKENS = 16_384
 ACTIVATION_BYTES = 150
 """Memory that a training step holds for each token, layer and hidden unit, as measured with all-MiniLM-L6-v2."""
+TRAINING_COST = 3.5
+"""Training a token against encoding one, as measured with all-MiniLM-L6-v2."""
 PROBE_SEQUENCES, PROBE_TOKENS = 32, 128
 
 
@@ -44,7 +48,8 @@ def make_plan(paths: Sequence[Path], recipe: Recipe, folder: Path) -> list[Plann
     steps = chain(work)
     done = reusable(steps, recipe.seed)
     tokens = done["tokens"].cost["tokens"] if "tokens" in done else _estimated_tokens(paths, recipe)
-    encoding_seconds = tokens / _encoding_speed(work)
+    speed = _encoding_speed(work)
+    encoding_seconds = tokens / speed
     config = work.base.encoder.config
     vectors = int(tokens / PASSAGE_TOKENS) * config.hidden_size * 4
     seconds = {
@@ -66,7 +71,7 @@ def make_plan(paths: Sequence[Path], recipe: Recipe, folder: Path) -> list[Plann
         "model": work.base.encoder.parameter_count() * 4,
         "index": vectors,
     }
-    training = _training_seconds(recipe, seconds)
+    left = _seconds_left(recipe, seconds)
     plan: list[PlannedStep] = []
     for step in steps:
         planned: PlannedStep = {
@@ -83,19 +88,32 @@ def make_plan(paths: Sequence[Path], recipe: Recipe, folder: Path) -> list[Plann
             weights = work.base.encoder.parameter_count() * TRAINING_BYTES_A_PARAMETER
             activations = BATCH_TOKENS * config.layers * config.hidden_size * ACTIVATION_BYTES
             memory = int(PROCESS_BYTES + weights + vectors + activations)
+            most = _most_training_seconds(
+                recipe.stages[int(step.name.removeprefix("stage-")) - 1], recipe, tokens, speed
+            )
+            training = None if left is None else min(left, most)
             planned |= {"seconds": training, "memory_bytes": memory, "disk_bytes": 2 * weights}
-            if training == 0:
+            if left == 0:
                 planned["note"] = "no time left in this budget: nothing will be trained"
         plan.append(planned)
     return plan
 
 
-def _training_seconds(recipe: Recipe, seconds: dict[str, float]) -> float | None:
+def _seconds_left(recipe: Recipe, seconds: dict[str, float]) -> float | None:
     """One stage's share of what a budget of minutes leaves for training; None for other budgets."""
     if recipe.budget.minutes is None or not recipe.stages:
         return None
     left = 60 * recipe.budget.minutes - sum(seconds.values())
     return max(0.0, left) / len(recipe.stages)
+
+
+def _most_training_seconds(stage: StageConfig, recipe: Recipe, tokens: float, speed: float) -> float:
+    """What a stage takes if nothing stops it before its last epoch."""
+    epoch = tokens
+    if isinstance(stage.objective, ContrastiveConfig):
+        pairs = min(recipe.pairs.maximum, recipe.pairs.per_document * math.ceil(tokens / PASSAGE_TOKENS))
+        epoch = pairs * (1 + stage.objective.negatives) * PASSAGE_TOKENS
+    return stage.training.max_epochs * epoch * TRAINING_COST / speed
 
 
 def _estimated_tokens(paths: Sequence[Path], recipe: Recipe) -> float:

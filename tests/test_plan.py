@@ -1,0 +1,42 @@
+"""What the plan promises before a build."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from corpusmith.pipeline.plan import make_plan
+from corpusmith.recipe import preset
+from corpusmith.report.base import PlannedStep
+
+
+def planned_stage(base_model: Path, notes: Path, folder: Path, **budget: float) -> PlannedStep:
+    recipe = preset("default").with_overrides({"model.base": str(base_model), "budget.minutes": None, **budget})
+    return next(step for step in make_plan([notes], recipe, folder) if step["step"] == "stage-1")
+
+
+def test_a_small_corpus_is_not_said_to_train_for_hours(base_model: Path, notes: Path, tmp_path: Path) -> None:
+    stage = planned_stage(base_model, notes, tmp_path / "out", **{"budget.minutes": 600})
+    assert stage["seconds"] is not None
+    assert 0 < stage["seconds"] < 600
+
+
+def test_a_budget_that_other_steps_use_up_is_said_to_train_nothing(
+    base_model: Path, notes: Path, tmp_path: Path
+) -> None:
+    stage = planned_stage(base_model, notes, tmp_path / "out", **{"budget.minutes": 0.1})
+    assert stage["seconds"] == 0
+    assert "nothing will be trained" in stage["note"]
+
+
+def test_a_budget_of_tokens_has_no_known_time(base_model: Path, notes: Path, tmp_path: Path) -> None:
+    assert planned_stage(base_model, notes, tmp_path / "out", **{"budget.tokens": 1000})["seconds"] is None
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("minutes", [5, 10])
+def test_stages_share_what_is_left(base_model: Path, notes: Path, tmp_path: Path, minutes: float) -> None:
+    recipe = preset("pretrain").with_overrides({"model.base": str(base_model), "budget.minutes": minutes})
+    steps = make_plan([notes], recipe, tmp_path / "out")
+    assert sum(step["seconds"] or 0 for step in steps) <= 60 * minutes + 10
