@@ -18,9 +18,9 @@ from corpusmith.errors import ArtefactError
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: `make` fills the draft. `parents` are names of earlier steps; `inputs` are digests from outside.
+    """One step: `make` fills the draft.
 
-    `work` is the estimated amount of work in tokens encoded, or 0; `note` says in the plan what is done.
+    `parents` are names of earlier steps; `inputs` are digests from outside; `note` says in the plan what is done.
     """
 
     name: str
