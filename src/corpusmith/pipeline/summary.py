@@ -154,24 +154,29 @@ def _choice(choice: dict[str, Any], queries: int) -> report.Choice:
 def _training(work: Workspace, name: str) -> report.Training:
     """One stage: its cost, and the curves from its log, thinned to a few hundred points."""
     manifest = work.manifests[name]
-    facts, log = manifest.facts, work.path(name) / "run" / "log.jsonl"
-    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+    facts, run = manifest.facts, work.path(name) / "run"
+    lines, timing = _lines(run / "log.jsonl"), [line for line in _lines(run / "timing.jsonl") if "tokens" in line]
     steps = [line for line in lines if "loss" in line]
     thinned = steps[:: max(1, len(steps) // POINTS_A_CURVE)]
-    seconds = facts.get("seconds", 0.0)
+    training_seconds = sum(line["seconds"] for line in timing)
     return {
         "objective": facts.get("objective", name),
         "steps": facts.get("steps", 0),
         "tokens": int(manifest.cost.get("tokens", 0)),
         "flops": manifest.cost.get("flops", 0.0),
-        "seconds": seconds,
-        "tokens_per_second": manifest.cost.get("tokens", 0) / seconds if seconds else 0.0,
+        "seconds": facts.get("seconds", 0.0),
+        "tokens_per_second": sum(line["tokens"] for line in timing) / training_seconds if training_seconds else 0.0,
         "loss": [[line["step"], line["loss"]] for line in thinned],
         "validation": [[line["step"], line["score"]] for line in lines if "score" in line],
         "kept_step": facts.get("kept_step"),
         "validation_measure": VALIDATION_MEASURE,
         "learning_rate": max((line["learning_rate"] for line in steps), default=0.0),
     }
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a log; none where a stage did not train."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def _searches(work: Workspace) -> list[report.Search]:

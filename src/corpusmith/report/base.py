@@ -102,7 +102,10 @@ class Choice(TypedDict):
 
 
 class Training(TypedDict):
-    """One stage of training: cost, and curves as [[step, value], ...]. `learning_rate` is the highest one."""
+    """One stage of training: cost, and curves as [[step, value], ...].
+
+    `learning_rate` is the highest one; `seconds` include evaluations, `tokens_per_second` are of the steps alone.
+    """
 
     objective: str
     steps: int
