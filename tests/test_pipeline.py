@@ -57,6 +57,7 @@ def recipe_for(base: Path, *, stages: bool = True, **options: object) -> Recipe:
         "pairs": {"per_document": 2, "candidates": 4, "depth": 20},
         "heldout": {"share": 0.5},
         "stages": [STAGE] if stages else [],
+        "search": {"model": "trained"},
         **options,
     }
     return parse_recipe(content, "test")
@@ -108,6 +109,21 @@ def test_training_leaves_the_base_model_as_it_was(
             assert before["per_query"][key] == after["per_query"][key]
 
 
+def test_nothing_is_trained_where_held_out_queries_could_not_tell_whether_it_helps(
+    base_model: Path, documents: Path, tmp_path: Path
+) -> None:
+    summary = build(documents, recipe=recipe_for(base_model, search={}), out=tmp_path / "out").summary
+    assert summary["training"][0]["steps"] == 0
+    choice = summary["choices"][0]
+    assert (choice["what"], choice["chosen"]) == ("model", "base")
+    assert "too few to tell" in choice["reason"]
+
+
+def test_a_recipe_may_insist_on_the_trained_model(built: Path) -> None:
+    summary = json.loads((built / "summary.json").read_text())
+    assert (summary["choices"][0]["chosen"], summary["choices"][0]["reason"]) == ("trained", "The recipe asks for it.")
+
+
 def test_the_same_command_reuses_every_step(built: Path, base_model: Path, documents: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in built.rglob("manifest.json")}
     build(documents, recipe=recipe_for(base_model), out=built)
@@ -120,7 +136,7 @@ def test_another_option_reruns_only_what_depends_on_it(
     out = tmp_path / "out"
     shutil.copytree(built, out)
     before = digests(out)
-    build(documents, recipe=recipe_for(base_model, search={"feedback": 0.25}), out=out)
+    build(documents, recipe=recipe_for(base_model, search={"model": "trained", "feedback": 0.25}), out=out)
     changed = {name for name, digest in digests(out).items() if before[name] != digest}
     assert changed == {"choice", "model", "index", "evaluation"}
     assert json.loads((out / "index" / "settings.json").read_text())["feedback"] == 0.25

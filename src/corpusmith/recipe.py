@@ -53,8 +53,12 @@ class StageConfig(Config):
 
 
 class SearchConfig(Config):
-    """How the lexical and the dense ranking are joined. What is 'auto' is chosen on the held-out slice."""
+    """Which model searches, and how the lexical and the dense ranking are joined. What is 'auto' is chosen on the
+    held-out slice."""
 
+    model: Literal["auto", "trained"] = "auto"
+    """'auto': the trained model only if held-out queries say that it is better, and nothing is trained where they are
+    too few to say so. 'trained': always the trained model."""
     fusion: Literal["relative", "reciprocal"] = "relative"
     """Relative scores (min-max) or reciprocal ranks."""
     weight: float | Literal["auto"] = "auto"

@@ -9,7 +9,7 @@ from dataclasses import asdict
 import numpy as np
 
 from corpusmith.artefact import Draft, link_folder
-from corpusmith.evaluation.choose import Choice, choose_model, choose_setting
+from corpusmith.evaluation.choose import Choice, choose_model, choose_setting, too_few_to_judge
 from corpusmith.evaluation.compare import DECIDING_MEASURE, System, compare, run_systems
 from corpusmith.evaluation.demonstration import NOTE
 from corpusmith.evaluation.heldout import MINIMUM_QUERIES
@@ -33,19 +33,10 @@ KNOWN_ITEM_NOTE = (
 
 def make_choice(work: Workspace, draft: Draft) -> None:
     """Base or trained model, fusion weight, feedback: by the held-out validation queries."""
-    kinds = [query.kind for query in work.heldout.queries if query.part == "validation"]
     validation = _Validation(work)
     choices: list[Choice] = []
-    engine, model = _engine(work, "base", "heldout"), "base"
-    if work.was_trained:
-        trained = _engine(work, "trained", "heldout")
-        before, after = (validation.scores(candidate, [DEFAULT_SEARCH])[0] for candidate in (engine, trained))
-        practised = work.recipe.pairs.kinds if work.recipe.pairs.source == "corpus" and work.needs_pairs else ()
-        better, choice = choose_model(before, after, kinds, practised, work.recipe.seed, MINIMUM_QUERIES)
-        choices.append(choice)
-        if better:
-            engine, model = trained, "trained"
-    settings = _choose_settings(work, engine, validation, choices)
+    model = _choose_model(work, validation, choices)
+    settings = _choose_settings(work, validation.engine(model), validation, choices)
     content = {
         "model": model,
         "settings": settings.model_dump(mode="json"),
@@ -66,9 +57,17 @@ class _Validation:
     """The held-out queries that choose; each engine searches for them once."""
 
     def __init__(self, work: Workspace) -> None:
-        self.document_ids = work.corpus.document_ids
+        self.work, self.document_ids = work, work.corpus.document_ids
         self.queries = work.heldout.query_set("validation", self.document_ids)
+        self.kinds = [query.kind for query in work.heldout.queries if query.part == "validation"]
+        self._engines: dict[str, SearchEngine] = {}
         self._found: dict[SearchEngine, Candidates] = {}
+
+    def engine(self, model: str) -> SearchEngine:
+        """Search with the "base" or the "trained" model."""
+        if model not in self._engines:
+            self._engines[model] = _engine(self.work, model, "heldout")
+        return self._engines[model]
 
     def scores(self, engine: SearchEngine, settings: Sequence[SearchSettings]) -> list[np.ndarray]:
         """Per-query nDCG@10 of fused search, under each of these settings."""
@@ -77,6 +76,23 @@ class _Validation:
         systems = [System(str(i), "", engine, "fused", setting, False) for i, setting in enumerate(settings)]
         measured = run_systems(systems, self.queries, self.document_ids, self._found)
         return [measured[system.key].values[DECIDING_MEASURE] for system in systems]
+
+
+def _choose_model(work: Workspace, validation: _Validation, choices: list[Choice]) -> str:
+    """ "base" or "trained", with the reason added to the choices where there was something to choose."""
+    asked_for = work.recipe.search.model == "trained"
+    if work.recipe.stages and not asked_for and work.judging_queries < MINIMUM_QUERIES:
+        choices.append(Choice("model", "base", f"{too_few_to_judge(work.judging_queries)}; the base stays.", ()))
+        return "base"
+    if not work.was_trained:
+        return "base"
+    if asked_for:
+        choices.append(Choice("model", "trained", "The recipe asks for it.", ()))
+        return "trained"
+    before, after = (validation.scores(validation.engine(name), [DEFAULT_SEARCH])[0] for name in ("base", "trained"))
+    better, choice = choose_model(before, after, validation.kinds, work.practised_kinds, work.recipe.seed)
+    choices.append(choice)
+    return "trained" if better else "base"
 
 
 def _choose_settings(

@@ -119,7 +119,8 @@ def chain(work: Workspace) -> list[Step]:
         parents = ("corpus", "heldout", "lexical", "base", *demonstration)
         steps.append(step("pairs", "training pairs and their teacher", prepare.make_pairs, config, *parents))
     for number, stage in enumerate(recipe.stages, 1):
-        config = {"stage": options["stages"][number - 1], "budget": options["budget"]}
+        stage_options = options["stages"][number - 1]
+        config = {"stage": stage_options, "budget": options["budget"], "search": {"model": recipe.search.model}}
         parents = ("tokens", "heldout", "base", *demonstration, *pairs, *stages[: number - 1])
         note = f"train: {stage.objective.kind}"
         steps.append(step(f"stage-{number}", note, _stage(number, stage), config, *parents, resumable=True))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from corpusmith.artefact import Draft, write_whole
+from corpusmith.evaluation.choose import too_few_to_judge
 from corpusmith.evaluation.heldout import MINIMUM_QUERIES
 from corpusmith.evaluation.validator import Validator, first_queries, pool_of
 from corpusmith.model.checkpoint import Checkpoint
@@ -80,16 +81,22 @@ def _stage_budget(work: Workspace, folder: Path, number: int) -> BudgetConfig | 
     if path.exists():
         content = json.loads(path.read_text())
         return BudgetConfig(**content) if content else None
-    pairs = work.manifests["pairs"].facts["pairs"] if work.needs_pairs else None
-    if pairs is not None and pairs < LEAST_PAIRS:
-        work.watcher.say(f"The corpus gives only {pairs} training pairs, fewer than {LEAST_PAIRS}; nothing is trained.")
-        write_whole(path, json.dumps(None))
-        return None
-    budget = _share(work, number)
+    hindrance = _hindrance(work)
+    budget = None if hindrance else _share(work, number)
     if budget is None:
-        work.watcher.say("No time is left to train in this budget; the base model is kept.")
+        work.watcher.say(hindrance or "No time is left to train in this budget; the base model is kept.")
     write_whole(path, json.dumps(budget.model_dump() if budget else None))
     return budget
+
+
+def _hindrance(work: Workspace) -> str:
+    """Why training would be in vain, in a sentence; empty where it is not."""
+    pairs = work.manifests["pairs"].facts["pairs"] if work.needs_pairs else None
+    if pairs is not None and pairs < LEAST_PAIRS:
+        return f"The corpus gives only {pairs} training pairs, fewer than {LEAST_PAIRS}; nothing is trained."
+    if work.recipe.search.model == "auto" and work.judging_queries < MINIMUM_QUERIES:
+        return f"{too_few_to_judge(work.judging_queries)}; nothing is trained (search.model = 'trained' trains anyway)."
+    return ""
 
 
 def _share(work: Workspace, number: int) -> BudgetConfig | None:

@@ -145,6 +145,17 @@ class Workspace:
         """Whether training was asked for, could be afforded, and ended with other weights than the base's."""
         return "trained" in self.manifests and not self.manifests["trained"].facts["is_base"]
 
+    @property
+    def practised_kinds(self) -> tuple[str, ...]:
+        """Kinds of held-out queries that training practises: they are no evidence of a gain."""
+        return self.recipe.pairs.kinds if self.needs_pairs and self.recipe.pairs.source == "corpus" else ()
+
+    @cached_property
+    def judging_queries(self) -> int:
+        """Validation queries by which a trained model can prove itself."""
+        validation = [query.kind for query in self.heldout.queries if query.part == "validation"]
+        return sum(kind not in self.practised_kinds for kind in validation)
+
     def vectors(self, step: str) -> np.ndarray:
         """`[N, D]` vectors of all passages from the step "base" or "trained"."""
         return open_array(self.path(step) / "vectors.npy")
