@@ -18,8 +18,8 @@ def save_array(path: Path, array: np.ndarray) -> None:
     os.replace(sibling, path)
 
 
-def open_array(path: Path, mode: Literal["r", "c"] | None = "c") -> np.ndarray:
-    """Open a `.npy` file.
+def open_array(path: Path, mode: Literal["r", "c"] | None = "c", part_of: str = "artefact") -> np.ndarray:
+    """Open a `.npy` file; `part_of` says what must be built again if that fails.
 
     By default it is mapped copy-on-write: pages are read when touched and never written back. `mode` "r" maps it
     read-only; None reads it into memory.
@@ -30,6 +30,6 @@ def open_array(path: Path, mode: Literal["r", "c"] | None = "c") -> np.ndarray:
     try:
         return np.load(path, mmap_mode=mode, allow_pickle=False)
     except FileNotFoundError:
-        raise ArtefactError(f"{path} is missing; build it again.") from None
+        raise ArtefactError(f"{path} is missing; build the {part_of} again.") from None
     except (ValueError, OSError, EOFError) as error:
-        raise ArtefactError(f"{path} is damaged ({error}); build it again.") from error
+        raise ArtefactError(f"{path} is damaged ({error}); build the {part_of} again.") from error

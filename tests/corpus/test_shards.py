@@ -81,7 +81,7 @@ def test_missing_and_damaged_files_are_named(tmp_path, name, kept, problem):
         (tmp_path / name).unlink()
     else:
         (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:kept])
-    with pytest.raises(ArtefactError, match=f"{name} is {problem}.*build it again"):
+    with pytest.raises(ArtefactError, match=f"{name} is {problem}.*build the artefact again"):
         TokenShards.open(tmp_path)
 
 

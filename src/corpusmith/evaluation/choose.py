@@ -94,14 +94,6 @@ def choose_model(
     return True, Choice("model", "trained", reason, table)
 
 
-def too_few_to_judge(number: int) -> str:
-    """Why a trained model cannot prove itself, as the beginning of a sentence."""
-    return (
-        f"The corpus gives only {number} held-out queries of a kind that training does not practise, too few to tell "
-        "whether training helps"
-    )
-
-
 def _by_kind(
     base: np.ndarray, trained: np.ndarray, kinds: Sequence[str], seed: int
 ) -> Mapping[str, tuple[float, float]]:

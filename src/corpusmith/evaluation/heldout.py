@@ -87,6 +87,10 @@ class Heldout:
             qrels={query.id: {document_ids[row]: 1 for row in query.documents} for query in chosen},
         )
 
+    def kinds(self, part: Part) -> list[str]:
+        """The kind of each query of one half, in the order of `query_set`."""
+        return [query.kind for query in self.queries if query.part == part]
+
     def save(self, folder: Path) -> None:
         """Write the collection and `queries.jsonl`."""
         self.collection.save(folder)

@@ -105,7 +105,7 @@ class DenseIndex:
         Raises:
             ArtefactError: a file is missing, damaged, or does not fit the other.
         """
-        vectors, ids = open_array(folder / "vectors.npy"), open_array(folder / "ids.npy")
+        vectors, ids = (open_array(folder / name, part_of="index") for name in ("vectors.npy", "ids.npy"))
         if vectors.ndim != 2 or vectors.dtype != np.float32 or ids.shape != vectors.shape[:1]:
             raise ArtefactError(f"the arrays of the index in {folder} do not fit together; build it again.")
         index = cls(vectors.shape[1], device)

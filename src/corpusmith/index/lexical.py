@@ -135,7 +135,7 @@ class LexicalIndex:
         except (ValueError, KeyError, TypeError) as error:
             raise ArtefactError(f"the settings of the index in {folder} are damaged; build it again.") from error
         index._vocabulary = {term: number for number, term in enumerate(vocabulary)}
-        index._ids = open_array(folder / "ids.npy")
+        index._ids = open_array(folder / "ids.npy", part_of="index")
         index._alive = np.ones(len(index._ids), dtype=bool)
         index._postings = Postings.open(folder, len(vocabulary))
         return index

@@ -64,7 +64,7 @@ class Postings(NamedTuple):
     @classmethod
     def open(cls, folder: Path, n_terms: int) -> Postings:
         """Map the four arrays (ArtefactError if one is missing or they do not fit together)."""
-        postings = cls(*(open_array(folder / f"{name}.npy") for name in cls._fields))
+        postings = cls(*(open_array(folder / f"{name}.npy", part_of="index") for name in cls._fields))
         sizes = {int(postings.indptr[-1]), *(len(values) for values in postings[1:])}
         if len(postings.indptr) != n_terms + 1 or len(sizes) != 1:
             raise ArtefactError(f"the arrays of the index in {folder} do not fit together; build it again.")

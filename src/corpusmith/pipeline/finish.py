@@ -9,7 +9,7 @@ from dataclasses import asdict
 import numpy as np
 
 from corpusmith.artefact import Draft, link_folder
-from corpusmith.evaluation.choose import Choice, choose_model, choose_setting, too_few_to_judge
+from corpusmith.evaluation.choose import Choice, choose_model, choose_setting
 from corpusmith.evaluation.compare import DECIDING_MEASURE, System, compare, run_systems
 from corpusmith.evaluation.demonstration import NOTE
 from corpusmith.evaluation.heldout import MINIMUM_QUERIES
@@ -36,7 +36,7 @@ def make_choice(work: Workspace, draft: Draft) -> None:
     validation = _Validation(work)
     choices: list[Choice] = []
     model = _choose_model(work, validation, choices)
-    settings = _choose_settings(work, validation.engine(model), validation, choices)
+    settings = _choose_settings(work, model, validation, choices)
     content = {
         "model": model,
         "settings": settings.model_dump(mode="json"),
@@ -59,20 +59,14 @@ class _Validation:
     def __init__(self, work: Workspace) -> None:
         self.work, self.document_ids = work, work.corpus.document_ids
         self.queries = work.heldout.query_set("validation", self.document_ids)
-        self.kinds = [query.kind for query in work.heldout.queries if query.part == "validation"]
         self._engines: dict[str, SearchEngine] = {}
         self._found: dict[SearchEngine, Candidates] = {}
 
-    def engine(self, model: str) -> SearchEngine:
-        """Search with the "base" or the "trained" model."""
+    def scores(self, model: str, settings: Sequence[SearchSettings]) -> list[np.ndarray]:
+        """Per-query nDCG@10 of fused search with the "base" or the "trained" model, under each of these settings."""
         if model not in self._engines:
             self._engines[model] = _engine(self.work, model, "heldout")
-        return self._engines[model]
-
-    def scores(self, engine: SearchEngine, settings: Sequence[SearchSettings]) -> list[np.ndarray]:
-        """Per-query nDCG@10 of fused search, under each of these settings."""
-        if not len(self.queries):
-            return [np.zeros(0) for _ in settings]
+        engine = self._engines[model]
         systems = [System(str(i), "", engine, "fused", setting, False) for i, setting in enumerate(settings)]
         measured = run_systems(systems, self.queries, self.document_ids, self._found)
         return [measured[system.key].values[DECIDING_MEASURE] for system in systems]
@@ -80,24 +74,22 @@ class _Validation:
 
 def _choose_model(work: Workspace, validation: _Validation, choices: list[Choice]) -> str:
     """ "base" or "trained", with the reason added to the choices where there was something to choose."""
-    asked_for = work.recipe.search.model == "trained"
-    if work.recipe.stages and not asked_for and work.judging_queries < MINIMUM_QUERIES:
-        choices.append(Choice("model", "base", f"{too_few_to_judge(work.judging_queries)}; the base stays.", ()))
+    if work.recipe.stages and work.too_few_to_judge:
+        choices.append(Choice("model", "base", f"{work.too_few_to_judge}; the base stays.", ()))
         return "base"
     if not work.was_trained:
         return "base"
-    if asked_for:
+    if work.recipe.search.model == "trained":
         choices.append(Choice("model", "trained", "The recipe asks for it.", ()))
         return "trained"
-    before, after = (validation.scores(validation.engine(name), [DEFAULT_SEARCH])[0] for name in ("base", "trained"))
-    better, choice = choose_model(before, after, validation.kinds, work.practised_kinds, work.recipe.seed)
+    before, after = (validation.scores(name, [DEFAULT_SEARCH])[0] for name in ("base", "trained"))
+    kinds = work.heldout.kinds("validation")
+    better, choice = choose_model(before, after, kinds, work.practised_kinds, work.recipe.seed)
     choices.append(choice)
     return "trained" if better else "base"
 
 
-def _choose_settings(
-    work: Workspace, engine: SearchEngine, validation: _Validation, choices: list[Choice]
-) -> SearchSettings:
+def _choose_settings(work: Workspace, model: str, validation: _Validation, choices: list[Choice]) -> SearchSettings:
     """The recipe's own settings, and for those left to 'auto' what the queries say."""
     wanted = work.recipe.search
     given = {name: value for name in ("weight", "feedback") if (value := getattr(wanted, name)) != "auto"}
@@ -107,7 +99,7 @@ def _choose_settings(
     for name, (what, candidates) in CHOSEN_SETTINGS.items():
         if name not in given:
             tried = {value: settings.model_copy(update={name: value}) for value in candidates}
-            scores = validation.scores(engine, list(tried.values()))
+            scores = validation.scores(model, list(tried.values()))
             by_value = dict(zip(tried, scores, strict=True))
             value, choice = choose_setting(what, by_value, getattr(DEFAULT_SEARCH, name), work.recipe.seed)
             settings = tried[value]

@@ -72,6 +72,7 @@ def make_plan(paths: Sequence[Path], recipe: Recipe, folder: Path) -> list[Plann
         "index": vectors,
     }
     left = _seconds_left(recipe, seconds)
+    stages = {f"stage-{number}": stage for number, stage in enumerate(recipe.stages, 1)}
     plan: list[PlannedStep] = []
     for step in steps:
         planned: PlannedStep = {
@@ -84,13 +85,11 @@ def make_plan(paths: Sequence[Path], recipe: Recipe, folder: Path) -> list[Plann
         }
         if planned["reused"]:
             planned |= {"seconds": 0.0, "memory_bytes": 0, "disk_bytes": 0}
-        elif step.name.startswith("stage-"):
+        elif step.name in stages:
             weights = work.base.encoder.parameter_count() * TRAINING_BYTES_A_PARAMETER
             activations = BATCH_TOKENS * config.layers * config.hidden_size * ACTIVATION_BYTES
             memory = int(PROCESS_BYTES + weights + vectors + activations)
-            most = _most_training_seconds(
-                recipe.stages[int(step.name.removeprefix("stage-")) - 1], recipe, tokens, speed
-            )
+            most = _most_training_seconds(stages[step.name], recipe, tokens, speed)
             training = None if left is None else min(left, most)
             planned |= {"seconds": training, "memory_bytes": memory, "disk_bytes": 2 * weights}
             if left == 0:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from corpusmith.artefact import Draft, write_whole
-from corpusmith.evaluation.choose import too_few_to_judge
 from corpusmith.evaluation.heldout import MINIMUM_QUERIES
 from corpusmith.evaluation.validator import Validator, first_queries, pool_of
 from corpusmith.model.checkpoint import Checkpoint
@@ -94,8 +93,8 @@ def _hindrance(work: Workspace) -> str:
     pairs = work.manifests["pairs"].facts["pairs"] if work.needs_pairs else None
     if pairs is not None and pairs < LEAST_PAIRS:
         return f"The corpus gives only {pairs} training pairs, fewer than {LEAST_PAIRS}; nothing is trained."
-    if work.recipe.search.model == "auto" and work.judging_queries < MINIMUM_QUERIES:
-        return f"{too_few_to_judge(work.judging_queries)}; nothing is trained (search.model = 'trained' trains anyway)."
+    if work.too_few_to_judge:
+        return f"{work.too_few_to_judge}; nothing is trained (search.model = 'trained' trains anyway)."
     return ""
 
 

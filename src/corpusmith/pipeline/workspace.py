@@ -28,7 +28,7 @@ from corpusmith.evaluation.base import QuerySet
 from corpusmith.evaluation.beir import is_beir, read_beir, splits
 from corpusmith.evaluation.collection import Collection
 from corpusmith.evaluation.demonstration import open_demonstration
-from corpusmith.evaluation.heldout import Heldout
+from corpusmith.evaluation.heldout import MINIMUM_QUERIES, Heldout
 from corpusmith.index.dense import DenseIndex
 from corpusmith.index.lexical import LexicalIndex
 from corpusmith.index.search import SearchEngine, SearchSettings
@@ -151,10 +151,15 @@ class Workspace:
         return self.recipe.pairs.kinds if self.needs_pairs and self.recipe.pairs.source == "corpus" else ()
 
     @cached_property
-    def judging_queries(self) -> int:
-        """Validation queries by which a trained model can prove itself."""
-        validation = [query.kind for query in self.heldout.queries if query.part == "validation"]
-        return sum(kind not in self.practised_kinds for kind in validation)
+    def too_few_to_judge(self) -> str:
+        """Why a trained model could not prove itself, to begin a sentence with; empty where it can or need not."""
+        number = sum(kind not in self.practised_kinds for kind in self.heldout.kinds("validation"))
+        if self.recipe.search.model == "trained" or number >= MINIMUM_QUERIES:
+            return ""
+        return (
+            f"The corpus gives only {number} held-out queries of a kind that training does not practise, too few to "
+            "tell whether training helps"
+        )
 
     def vectors(self, step: str) -> np.ndarray:
         """`[N, D]` vectors of all passages from the step "base" or "trained"."""
