@@ -6,7 +6,7 @@ whole documents and not on corpusmith's passages: BM25 with both usual settings,
 fixed fusions (relative score with equal weights, reciprocal rank). The best of these per collection, picked on the
 test queries themselves, is the one to beat: the comparison favours the other side.
 
-    CORPUSMITH_DATA=DATA python benchmarks/claims/default_preset.py --minutes 20 --work WORK
+    CORPUSMITH_DATA=DATA python -m benchmarks.claims.default_preset --minutes 20 --work WORK
 
 A collection that is already built in WORK is not built again. Results go to benchmarks/results/default_preset.json.
 """
@@ -20,8 +20,9 @@ import os
 from pathlib import Path
 
 import numpy as np
+from benchmarks.record import RESULTS, write_results
 
-from corpusmith import build, environment
+from corpusmith import build
 from corpusmith.evaluation.base import Measured, QuerySet
 from corpusmith.evaluation.beir import read_beir
 from corpusmith.evaluation.compare import System, run_systems
@@ -34,7 +35,6 @@ from corpusmith.pipeline.chain import Silent
 from corpusmith.retrieval.dense import DenseRetriever
 
 COLLECTIONS = ("scifact", "cranfield", "npl", "cisi", "medquad_liveqa")
-RESULTS = Path(__file__).parents[1] / "results" / "default_preset.json"
 BASE = "all-MiniLM-L6-v2"
 MEASURE = "nDCG@10"
 SEED = 0
@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="default")
     parser.add_argument("--work", type=Path, required=True, help="where the builds go")
     parser.add_argument("--collections", nargs="*", default=COLLECTIONS)
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--results", type=Path, default=RESULTS / "default_preset.json")
     arguments = parser.parse_args()
     data = Path(os.environ["CORPUSMITH_DATA"]) / "retrieval"
     found = {}
@@ -137,19 +137,14 @@ def write(found: dict, arguments: argparse.Namespace) -> None:
         entry["built_against_best"]["p_adjusted"] = p
     pairs = [(np.array(e["per_query"]["built"]), np.array(e["per_query"]["best"])) for e in found.values()]
     content = {
-        "benchmark": "default_preset",
         "measure": MEASURE,
         "minutes": arguments.minutes,
         "recipe": arguments.recipe,
         "seeds": [SEED],
-        "date": environment.now(),
-        "machine": environment.machine(),
-        "versions": environment.versions(),
         "pooled_built_against_best": comparison([a for a, _ in pairs], [b for _, b in pairs]),
         "collections": found,
     }
-    arguments.results.parent.mkdir(parents=True, exist_ok=True)
-    arguments.results.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_results(arguments.results, content)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ bioasq (questions and snippets), evidence_prompts (an intervention, its comparat
 abstract) and medquad_qa (consumer questions and answers, 4,000 pairs drawn). Each is indexed by the `search-only`
 preset; then every setting is measured against plain fusion at weight 0.5. No test query of any collection is asked.
 
-    CORPUSMITH_DATA=DATA python benchmarks/claims/search_settings.py --work WORK
+    CORPUSMITH_DATA=DATA python -m benchmarks.claims.search_settings --work WORK
 
 A collection that is already built in WORK is not built again. Results go to benchmarks/results/search_settings.json.
 """
@@ -21,8 +21,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from benchmarks.record import RESULTS, write_results
 
-from corpusmith import build, environment, load
+from corpusmith import build, load
 from corpusmith.evaluation.base import QuerySet
 from corpusmith.evaluation.beir import read_beir
 from corpusmith.evaluation.compare import DECIDING_MEASURE, System, run_systems
@@ -35,7 +36,6 @@ QUERIES = 600
 WEIGHTS = (0.3, 0.4, 0.5, 0.6, 0.7)
 FEEDBACKS = (0.0, 0.25, 0.5, 1.0, 2.0)
 PLAIN = SearchSettings(weight=0.5, feedback=0.0)
-RESULTS = Path(__file__).parents[1] / "results" / "search_settings.json"
 SEED = 0
 
 
@@ -110,18 +110,13 @@ def main() -> None:
     settings = next(iter(collections.values()))["settings"]
     means = {key: np.mean([entry["settings"][key]["difference"] for entry in collections.values()]) for key in settings}
     content = {
-        "benchmark": "search_settings",
         "measure": DECIDING_MEASURE,
         "baseline": "weight 0.5, feedback 0.0",
         "seeds": [SEED],
-        "date": environment.now(),
-        "machine": environment.machine(),
-        "versions": environment.versions(),
         "mean_difference": {key: round(float(value), 4) for key, value in means.items()},
         "collections": collections,
     }
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_results(RESULTS / "search_settings.json", content)
 
 
 if __name__ == "__main__":

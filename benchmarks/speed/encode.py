@@ -4,7 +4,7 @@ Texts are drawn from the trials of the folder CORPUSMITH_DATA: sentences as they
 about the length of an abstract. Every system encodes the same texts with all-MiniLM-L6-v2, from strings to vectors.
 Beside each speed stands how near the vectors are to sentence-transformers' own in float32.
 
-    CORPUSMITH_DATA=DATA python benchmarks/speed/encode.py
+    CORPUSMITH_DATA=DATA python -m benchmarks.speed.encode
 
 sentence-transformers' ONNX and OpenVINO backends take part where optimum is installed. Results go to
 benchmarks/results/encode.json.
@@ -22,7 +22,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from interleaved import interleave, speed_ratio, write_results
+from benchmarks.record import RESULTS, write_results
+from benchmarks.speed.interleaved import interleave, speed_ratio
 
 from corpusmith import environment
 from corpusmith.corpus.sentences import statements
@@ -113,7 +114,7 @@ def main() -> None:
                 f"[{ratio['low']:.2f}, {ratio['high']:.2f}]   cosine {entry['cosine']['mean']:.5f} "
                 f"(least {entry['cosine']['least']:.5f})"
             )
-    write_results("encode", {"rounds": arguments.rounds, "model": BASE, "mixes": found})
+    write_results(RESULTS / "encode.json", {"rounds": arguments.rounds, "model": BASE, "mixes": found})
 
 
 if __name__ == "__main__":

@@ -7,15 +7,11 @@ of magnitude.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import numpy as np
 
 from corpusmith import environment
-
-RESULTS = Path(__file__).parents[1] / "results"
 
 
 def interleave(systems: Mapping[str, Callable[[], object]], rounds: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -38,15 +34,3 @@ def speed_ratio(peer: np.ndarray, ours: np.ndarray, seed: int = 0) -> dict[str, 
     drawn = np.random.default_rng(seed).choice(ratios, (10_000, len(ratios)))
     low, high = np.quantile(np.median(drawn, axis=1), [0.025, 0.975])
     return {"median": round(float(np.median(ratios)), 3), "low": round(float(low), 3), "high": round(float(high), 3)}
-
-
-def write_results(name: str, content: dict) -> None:
-    """Write benchmarks/results/`name`.json with the machine and the versions that it was measured on."""
-    RESULTS.mkdir(exist_ok=True)
-    head = {
-        "benchmark": name,
-        "date": environment.now(),
-        "machine": environment.machine(),
-        "versions": environment.versions(),
-    }
-    (RESULTS / f"{name}.json").write_text(json.dumps(head | content, indent=1) + "\n", encoding="utf-8")
