@@ -77,9 +77,27 @@ def allow_tokenizer_threads() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 
+def processor() -> str:
+    """The processor's name, family and model, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    told: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        told.setdefault(name.strip(), value.strip())
+    names = ("model name", "cpu family", "model", "stepping")
+    return " ".join(told[name] for name in names if name in told) or platform.machine()
+
+
+def cache_folder() -> Path:
+    """Where what was measured of this machine is kept between runs (XDG_CACHE_HOME, or ~/.cache)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "corpusmith"
+
+
 def has_native_bf16() -> bool:
-    """Whether this processor multiplies bf16 in hardware (AVX512_BF16, AMX or Arm's BF16); where it is emulated,
-    float32 is faster."""
+    """Whether this processor says that it multiplies bf16 in hardware (AVX512_BF16, AMX or Arm's BF16)."""
     try:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:

@@ -103,6 +103,16 @@ def test_inference_copy_does_not_follow_training(reference: Any) -> None:
     assert all(parameter.requires_grad for parameter in encoder.parameters())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_inference_copy_computes_what_the_encoder_computes(dtype: torch.dtype, reference: Any) -> None:
+    encoder = tiny_encoder()
+    batch = pack(reference.sequences([5, 8, 8, 31]))
+    encoder.compute_dtype = dtype
+    with torch.no_grad():
+        expected = encoder(batch)
+    torch.testing.assert_close(encoder.for_inference(dtype)(batch), expected)
+
+
 def test_fresh_weights_follow_the_generator_and_the_initializer_range() -> None:
     first = Encoder(tiny_config(), torch.Generator().manual_seed(3))
     second = Encoder(tiny_config(), torch.Generator().manual_seed(3))

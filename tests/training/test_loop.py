@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +14,7 @@ from corpusmith.objective.base import Loss
 from corpusmith.objective.config import ContrastiveConfig, MaskedLanguageConfig, RetroMAEConfig
 from corpusmith.objective.registry import build_objective
 from corpusmith.training import loop as loop_module
+from corpusmith.training.batches import epoch_batches
 from corpusmith.training.budget import BudgetConfig
 from corpusmith.training.config import TrainingConfig
 from corpusmith.training.log import Evaluation, Notice, RunLog, StepRecord
@@ -78,6 +81,47 @@ def test_each_step_is_logged_with_what_it_cost(run, tmp_path):
     assert all(record.tokens_per_second > 0 for record in told)
     timing = (tmp_path / "timing.jsonl").read_text().splitlines()
     assert sum(json.loads(line)["seconds"] for line in timing) == pytest.approx(result.seconds)
+
+
+def test_each_step_is_timed_with_its_utilisation_and_memory(run, tmp_path):
+    told: list = []
+    run(tmp_path, tokens=1000, report=told.append)
+    lines = [json.loads(line) for line in (tmp_path / "timing.jsonl").read_text().splitlines()]
+    flops = [line["flops"] for line in log_lines(tmp_path)]
+    assert [line["flops"] for line in lines] == pytest.approx(np.diff([0, *flops]))
+    assert all(line["tokens_per_second"] == pytest.approx(line["tokens"] / line["seconds"], rel=0.01) for line in lines)
+    assert all(0 < line["utilisation"] < 1 for line in lines)
+    rates = [line["flops"] / line["seconds"] / record.utilisation for line, record in zip(lines, told, strict=True)]
+    assert rates == pytest.approx([rates[0]] * len(rates), rel=0.01)
+    assert all(line["peak_memory_bytes"] > 10**7 for line in lines)
+
+
+def test_padding_avoided_is_that_of_random_batches_padded_to_their_longest(run, tiny_data, tmp_path):
+    run(tmp_path, tokens=300, batch_tokens=96)
+    lengths = np.minimum(tiny_data.passages.lengths + 2, 32)
+    batches = epoch_batches(lengths, 96, 3, 0, sort=False)[:8]
+    padded = sum(len(batch) * lengths[batch].max() for batch in batches)
+    real = sum(lengths[batch].sum() for batch in batches)
+    found = json.loads((tmp_path / "plan.json").read_text())["padding_avoided"]
+    assert found == pytest.approx(1 - real / padded)
+    assert found > 0
+
+
+def test_a_run_goes_on_in_the_precision_it_began_with(run, tmp_path, monkeypatch):
+    computed: list = []
+
+    def validate(encoder) -> float:
+        computed.append(encoder.compute_dtype)
+        return 0.0
+
+    monkeypatch.setattr(loop_module, "fastest_precision", lambda device: "bf16")
+    run(tmp_path, tokens=300, precision="auto", validate=validate, evaluations=1)
+    for path in (tmp_path / "checkpoints").iterdir():
+        shutil.rmtree(path)
+    monkeypatch.setattr(loop_module, "fastest_precision", lambda device: "float32")
+    run(tmp_path, tokens=300, precision="auto", validate=validate, evaluations=1)
+    assert set(computed) == {torch.bfloat16}
+    assert len(computed) == 3
 
 
 def test_tokens_spent_are_about_the_budget(run, tmp_path):

@@ -16,7 +16,7 @@ from torch import nn
 from corpusmith.model.attention import AttentionLayout, permute
 from corpusmith.model.config import EncoderConfig
 from corpusmith.model.layers import Norm, TransformerLayer, initialise
-from corpusmith.model.linear import Linear
+from corpusmith.model.linear import InferenceLinear, Linear
 from corpusmith.model.packed import PackedBatch
 
 
@@ -93,9 +93,10 @@ class Encoder(nn.Module):
         """A copy for encoding only: linear maps stored in `dtype`, no gradients, nothing shared with this one."""
         twin = copy.deepcopy(self).requires_grad_(False).eval()
         twin.compute_dtype = dtype
-        for part in twin.modules():
-            if isinstance(part, Linear):
-                part.to(dtype)
+        for part in list(twin.modules()):
+            for name, child in part.named_children():
+                if isinstance(child, Linear):
+                    setattr(part, name, InferenceLinear(child, dtype))
         return twin
 
     def parameter_count(self) -> int:

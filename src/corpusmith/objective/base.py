@@ -43,15 +43,22 @@ class Loss:
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What `collate` made: `lengths[S]` (int64), tokens of each sequence that passes through the encoder, and
-    `inputs`, the objective's own."""
+    `inputs`, the objective's own. `borders` are the places in `lengths` where another kind of sequence begins
+    (passages after queries), which a trainer that pads would pad apart."""
 
     lengths: np.ndarray
     inputs: Any
+    borders: tuple[int, ...] = ()
 
     @property
     def tokens(self) -> int:
         """All tokens that pass through the encoder."""
         return int(self.lengths.sum())
+
+    @property
+    def padded_tokens(self) -> int:
+        """How many they would be if every sequence were padded to the longest of its kind; for the accounts only."""
+        return sum(len(part) * int(part.max()) for part in np.split(self.lengths, self.borders) if len(part))
 
 
 class Objective(nn.Module, ABC):

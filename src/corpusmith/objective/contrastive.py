@@ -132,7 +132,8 @@ class Contrastive(Objective):
         sequences = [self.tokenizer.with_specials(ids, self.max_tokens) for ids in queries + candidates]
         lengths = np.array([len(sequence) for sequence in sequences])
         pieces = tuple(pack(piece) for piece in _pieces(sequences, lengths, self.config.recompute_above))
-        return Batch(lengths, PairInputs(pieces, torch.from_numpy(excluded), own, teacher))
+        inputs = PairInputs(pieces, torch.from_numpy(excluded), own, teacher)
+        return Batch(lengths, inputs, borders=(len(queries),))
 
     def _draw(self, negatives: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """`int64[B, K]` columns of the negatives drawn for each query without repetition, -1 where there are fewer."""

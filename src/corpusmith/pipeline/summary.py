@@ -158,14 +158,19 @@ def _training(work: Workspace, name: str) -> report.Training:
     lines, timing = _lines(run / "log.jsonl"), [line for line in _lines(run / "timing.jsonl") if "tokens" in line]
     steps = [line for line in lines if "loss" in line]
     thinned = steps[:: max(1, len(steps) // POINTS_A_CURVE)]
-    training_seconds = sum(line["seconds"] for line in timing)
+    seconds = sum(line["seconds"] for line in timing)
+    plan = json.loads((run / "plan.json").read_text(encoding="utf-8")) if timing else {}
     return {
         "objective": facts.get("objective", name),
         "steps": facts.get("steps", 0),
         "tokens": int(manifest.cost.get("tokens", 0)),
         "flops": manifest.cost.get("flops", 0.0),
         "seconds": facts.get("seconds", 0.0),
-        "tokens_per_second": sum(line["tokens"] for line in timing) / training_seconds if training_seconds else 0.0,
+        "tokens_per_second": sum(line["tokens"] for line in timing) / seconds if seconds else 0.0,
+        "utilisation": sum(line["utilisation"] * line["seconds"] for line in timing) / seconds if seconds else 0.0,
+        "padding_avoided": plan.get("padding_avoided", 0.0),
+        "precision": plan.get("precision", ""),
+        "peak_memory_bytes": max((line["peak_memory_bytes"] for line in timing), default=0),
         "loss": [[line["step"], line["loss"]] for line in thinned],
         "validation": [[line["step"], line["score"]] for line in lines if "score" in line],
         "kept_step": facts.get("kept_step"),

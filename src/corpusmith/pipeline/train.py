@@ -125,7 +125,7 @@ def _validator(work: Workspace, start: Checkpoint) -> Validator | None:
 
 def _report_training(work: Workspace, record: StepRecord | Evaluation | Notice) -> None:
     if isinstance(record, StepRecord):
-        note = f"loss {record.loss:.3f}, {record.tokens_per_second:,.0f} tokens/s"
+        note = f"loss {record.loss:.3f}, {record.tokens_per_second:,.0f} tokens/s, {record.utilisation:.0%} MFU"
         work.watcher.advance(record.step, record.steps, note)
     elif isinstance(record, Evaluation):
         work.watcher.say(f"  held-out score after step {record.step}: {record.score:.4f}")

@@ -104,7 +104,10 @@ class Choice(TypedDict):
 class Training(TypedDict):
     """One stage of training: cost, and curves as [[step, value], ...].
 
-    `learning_rate` is the highest one; `seconds` include evaluations, `tokens_per_second` are of the steps alone.
+    `learning_rate` is the highest one; `seconds` include evaluations, `tokens_per_second` and `utilisation` (model
+    FLOPs utilisation, against a plain matrix product timed on the same machine) are of the steps alone;
+    `padding_avoided` is the share of tokens that would be padding in batches drawn at random and padded to their
+    longest sequence.
     """
 
     objective: str
@@ -113,6 +116,10 @@ class Training(TypedDict):
     flops: float
     seconds: float
     tokens_per_second: float
+    utilisation: float
+    padding_avoided: float
+    precision: str
+    peak_memory_bytes: int
     loss: list[list[float]]
     validation: list[list[float]]
     learning_rate: float

@@ -2,8 +2,8 @@
 
 Texts are tokenised a window ahead of the model by a second thread, sorted by length within the window and laid end
 to end in batches of a fixed number of tokens, so that every batch costs the same and attention sees neighbours of
-equal length. On a processor that multiplies bf16 in hardware the encoder runs in bf16, four to five times the rate
-of a padded float32 loop, at a cosine of 0.9999 to its float32 vectors; pooling and normalising are float32 always.
+equal length. Where bf16 is the faster (measured, `model/arithmetic.py`) the encoder computes in it, at a cosine of
+0.9999 to its float32 vectors; pooling and normalising are float32 always.
 
 A text's vector does not depend on what it shares a batch with, beyond the rounding of the arithmetic.
 """
@@ -16,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
-from corpusmith import environment
 from corpusmith.corpus.shards import TokenShards
+from corpusmith.model.arithmetic import DTYPES, fastest_precision, match_cores
 from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.packed import pack
 from corpusmith.model.pooling import pool
@@ -39,14 +39,15 @@ class DenseRetriever:
     Args:
         checkpoint: encoder, tokenizer, pooling and the most tokens a text may have (what is longer is cut).
         batch_tokens: tokens of a batch; None takes what fills the device (4,096 on a processor, 65,536 on a GPU).
-        dtype: what the encoder computes in; None takes bf16 where the hardware multiplies it, else float32.
+        dtype: what the encoder computes in; None takes bf16 where it is the faster, else float32.
     """
 
     def __init__(
         self, checkpoint: Checkpoint, batch_tokens: int | None = None, dtype: torch.dtype | None = None
     ) -> None:
+        match_cores()
         self.device = next(checkpoint.encoder.parameters()).device
-        self.dtype = dtype or fastest_dtype(self.device)
+        self.dtype = dtype or DTYPES[fastest_precision(self.device)]
         self.batch_tokens = batch_tokens or BATCH_TOKENS.get(self.device.type, BATCH_TOKENS["cpu"])
         self._encoder = checkpoint.encoder.for_inference(self.dtype)
         self._tokenizer = checkpoint.tokenizer
@@ -136,12 +137,6 @@ class DenseRetriever:
         packed = pack(sequences).to(self.device)
         pooled = pool(self._encoder(packed), packed, self._pooling)
         return torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy()
-
-
-def fastest_dtype(device: torch.device) -> torch.dtype:
-    """bf16 where the hardware multiplies it, else float32."""
-    native = torch.cuda.is_bf16_supported() if device.type == "cuda" else environment.has_native_bf16()
-    return torch.bfloat16 if native else torch.float32
 
 
 def _ahead(total: int, tokens_of: Callable[[int, int], list[np.ndarray]]) -> Iterator[tuple[int, list[np.ndarray]]]:

@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from corpusmith import environment
 from corpusmith.artefact import naming_machine_errors, sync
 
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
     """One optimiser step: `step` of `steps` (from 1), `tokens` and `flops` so far, the loss and its named parts, the
-    learning rate of the pretrained weights, the gradient's norm before clipping; this step's tokens and seconds."""
+    learning rate of the pretrained weights, the gradient's norm before clipping; this step's tokens, FLOPs and seconds,
+    and its model FLOPs utilisation: FLOPs a second as a share of what a plain matrix product reaches here."""
 
     step: int
     steps: int
@@ -31,6 +33,8 @@ class StepRecord:
     learning_rate: float
     gradient_norm: float
     step_tokens: int
+    step_flops: float
+    utilisation: float
     seconds: float
 
     @property
@@ -89,7 +93,15 @@ class RunLog:
             "gradient_norm": record.gradient_norm,
         }
         self._append(self._log, line)
-        timing = {"step": record.step, "tokens": record.step_tokens, "seconds": round(record.seconds, 6)}
+        timing = {
+            "step": record.step,
+            "tokens": record.step_tokens,
+            "flops": record.step_flops,
+            "seconds": round(record.seconds, 6),
+            "tokens_per_second": round(record.tokens_per_second, 1),
+            "utilisation": round(record.utilisation, 4),
+            "peak_memory_bytes": environment.peak_memory_bytes(),
+        }
         self._append(self._timing, timing)
         self._report(record)
 

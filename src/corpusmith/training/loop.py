@@ -25,6 +25,7 @@ import torch
 from corpusmith import environment
 from corpusmith.artefact import digest_json, naming_machine_errors, write_whole
 from corpusmith.errors import ArtefactError, CorpusError, CorpusmithError
+from corpusmith.model.arithmetic import DTYPES, Precision, fastest_precision, match_cores, product_rate
 from corpusmith.model.encoder import Encoder
 from corpusmith.objective.base import Batch, Objective
 from corpusmith.training.batches import HELD_OUT, SPLIT, STEPS, batches_from, cut, epoch_batches
@@ -36,6 +37,9 @@ from corpusmith.training.log import Evaluation, Report, RunLog, StepRecord
 from corpusmith.training.optimiser import average_and_clip, build_optimiser, named_parameters, set_learning_rate
 from corpusmith.training.plan import Plan, measure
 from corpusmith.training.schedule import learning_rate_factor
+
+PADDING_SAMPLE = 8
+"""Batches from which the padding of an ordinary trainer is estimated."""
 
 Validate = Callable[[Encoder], float]
 """How good an encoder is; higher is better."""
@@ -91,17 +95,17 @@ def train(
     """
     with naming_machine_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    match_cores()
     run = Run(encoder, objective, config, folder, seed, validate, RunLog(folder, report))
-    with computing_in(encoder, config.precision):
+    with computing_in(encoder, run.precision):
         return run.complete(budget)
 
 
 @contextmanager
-def computing_in(encoder: Encoder, precision: str) -> Iterator[None]:
-    """Let the encoder multiply in this precision ("auto", "bf16", "float32") within the block."""
+def computing_in(encoder: Encoder, precision: Precision) -> Iterator[None]:
+    """Let the encoder multiply in this precision within the block."""
     before = encoder.compute_dtype
-    native = precision == "auto" and (environment.has_native_bf16() or _device(encoder).type == "cuda")
-    encoder.compute_dtype = torch.bfloat16 if precision == "bf16" or native else torch.float32
+    encoder.compute_dtype = DTYPES[precision]
     try:
         yield
     finally:
@@ -124,6 +128,9 @@ class Run:
         self.encoder, self.objective, self.config = encoder, objective.to(_device(encoder)), config
         self.folder, self.seed, self.validate, self.log = folder, seed, validate, log
         self.batch_tokens = config.batch_tokens or objective.batch_tokens
+        self.plan_file = folder / "plan.json"
+        self.precision = self._precision()
+        self.product_rate = product_rate(_device(encoder), self.precision)
         self.lengths = objective.lengths()
         self.held_out, self.examples = self._split_examples()
         self.evaluates = config.evaluations > 0 and (validate is not None or len(self.held_out) > 0)
@@ -132,6 +139,14 @@ class Run:
         self.state = TrainingState(encoder, objective, self.optimiser, self.parameters)
         self.checkpoints = CheckpointFolder(folder / "checkpoints", log.notice)
         self.progress = Progress()
+
+    def _precision(self) -> Precision:
+        """What the recipe asks for; where it leaves the choice, what the run began with, or else what is fastest."""
+        if self.config.precision != "auto":
+            return self.config.precision
+        if self.plan_file.exists():
+            return Plan.read(self.plan_file).precision
+        return fastest_precision(_device(self.encoder))
 
     def _split_examples(self) -> tuple[np.ndarray, np.ndarray]:
         """Numbers of the examples set aside and of those trained on."""
@@ -166,12 +181,11 @@ class Run:
             "seed": self.seed,
             "evaluated": self.evaluates,
         }
-        path = self.folder / "plan.json"
-        if not path.exists():
+        if not self.plan_file.exists():
             plan = self._new_plan(budget, settings)
-            write_whole(path, plan.to_json())
+            write_whole(self.plan_file, plan.to_json())
             return plan
-        plan = Plan.read(path)
+        plan = Plan.read(self.plan_file)
         changed = [name for name in settings if plan.settings.get(name) != settings[name]]
         if changed:
             raise ArtefactError(
@@ -193,7 +207,29 @@ class Run:
             self.optimiser.state.clear()
         overhead = environment.seconds() - started + self.config.evaluations * (evaluation_seconds or 0.0)
         steps = affordable_steps(budget, cost, max(1, round(self.config.max_epochs * len(batches))), overhead)
-        return Plan(steps, cost.tokens, cost.flops, cost.seconds, evaluation_seconds, baseline, settings)
+        return Plan(
+            steps=steps,
+            step_tokens=cost.tokens,
+            step_flops=cost.flops,
+            step_seconds=cost.seconds,
+            evaluation_seconds=evaluation_seconds,
+            baseline=baseline,
+            precision=self.precision,
+            padding_avoided=self._padding_avoided(lengths),
+            settings=settings,
+        )
+
+    def _padding_avoided(self, lengths: np.ndarray) -> float:
+        """Which share of the tokens would be padding if batches were drawn at random and padded to their longest
+        sequence, as is usual; from the first few batches."""
+        real = padded = 0
+        for number, batch in enumerate(
+            islice(epoch_batches(lengths, self.batch_tokens, self.seed, 0, sort=False), PADDING_SAMPLE)
+        ):
+            for part in self.micro_batches(self.examples[batch], number):
+                real += part.tokens
+                padded += part.padded_tokens
+        return 1 - real / max(1, padded)
 
     def _count_step(self, number: int, batch: np.ndarray) -> float:
         """FLOPs of a step, without taking it."""
@@ -246,6 +282,7 @@ class Run:
         progress.step += 1
         progress.tokens += loss.tokens
         progress.flops += loss.flops
+        seconds = environment.seconds() - started
         self.log.step(
             StepRecord(
                 step=progress.step,
@@ -257,7 +294,9 @@ class Run:
                 learning_rate=factor * (self.config.learning_rate or self.objective.learning_rate),
                 gradient_norm=norm,
                 step_tokens=loss.tokens,
-                seconds=environment.seconds() - started,
+                step_flops=loss.flops,
+                utilisation=loss.flops / seconds / self.product_rate,
+                seconds=seconds,
             )
         )
 

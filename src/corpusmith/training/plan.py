@@ -19,6 +19,7 @@ import numpy as np
 
 from corpusmith import environment
 from corpusmith.errors import ArtefactError
+from corpusmith.model.arithmetic import DTYPES, Precision
 from corpusmith.training.budget import StepCost
 
 MEASURED_STEPS = 8
@@ -28,7 +29,9 @@ MEASURED_STEPS = 8
 @dataclass(frozen=True, slots=True)
 class Plan:
     """`steps` to take and what one was found to cost: tokens and FLOPs on average, seconds (None where they did not
-    matter); `settings` it was made for; score and held-out loss of the starting point (None where not evaluated)."""
+    matter); score and held-out loss of the starting point (None where not evaluated); the precision computed in;
+    `padding_avoided`, the share of tokens that would be padding in batches drawn at random and padded to their longest
+    sequence; `settings` it was made for."""
 
     steps: int
     step_tokens: float
@@ -36,6 +39,8 @@ class Plan:
     step_seconds: float | None
     evaluation_seconds: float | None
     baseline: tuple[float, float | None] | None
+    precision: Precision
+    padding_avoided: float
     settings: dict[str, Any]
 
     def evaluates_after(self, step: int, evaluations: int) -> bool:
@@ -57,6 +62,8 @@ class Plan:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content["baseline"] is not None:
                 content["baseline"] = tuple(content["baseline"])
+            if content["precision"] not in DTYPES:
+                raise ValueError(f"no such precision: {content['precision']}")
             return cls(**content)
         except (ValueError, KeyError, TypeError) as error:
             raise ArtefactError(f"{path} is damaged ({error}); delete {path.parent} and train again.") from error
