@@ -190,6 +190,7 @@ def link_folder(source: Path, target: Path) -> None:
         if path.is_file() and path.name != MANIFEST:
             copy = target / path.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.unlink(missing_ok=True)
             try:
                 os.link(path, copy)
             except OSError:

@@ -21,8 +21,12 @@ from corpusmith.errors import RecipeError
 from corpusmith.exits import Commands, console, errors, say
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from corpusmith.corpus.lines import Lines
     from corpusmith.recipe import Recipe
     from corpusmith.report.base import Evaluation
+    from corpusmith.retrieval.base import Progress
 
 EXIT_CODES = "Exit codes: 0 done, 2 something you can mend (one sentence says what), 130 interrupted."
 SNIPPET_CHARACTERS = 240
@@ -256,39 +260,49 @@ def encode(
     """Encode texts, one a line, as vectors.
 
     Writes a NumPy file, float32, a row of length 1 for each line. A blank line is a text too, so that row n of the
-    array is line n of the file.
+    array is line n of the file. Memory does not grow with the file, and an interrupted command goes on where it was
+    when it is given again.
 
     \b
     Examples:
       corpusmith encode papers queries.txt --out queries.npy
       cut -f2 table.tsv | corpusmith encode papers - --out vectors.npy
     """
-    import numpy as np
-
-    from corpusmith.artefact import naming_machine_errors
+    from corpusmith.artefact import digest_json
     from corpusmith.model.huggingface import load_checkpoint
+    from corpusmith.pipeline.workspace import fingerprint
+    from corpusmith.progress import TerminalWatcher
     from corpusmith.retrieval.dense import DenseRetriever
+    from corpusmith.retrieval.vectors import encode_to_file
 
     if out.is_dir() or not out.parent.is_dir():
         raise RecipeError(f"cannot write {out}: it must be a file in a folder that is there; choose another --out.")
     model = folder / "model" if (folder / "model").is_dir() else folder
     lines = _lines(texts)
-    vectors = DenseRetriever(load_checkpoint(model)).encode(lines)
-    with naming_machine_errors(out), out.open("wb") as file:
-        np.save(file, vectors, allow_pickle=False)
-    say(errors, f"{len(lines)} texts, {vectors.shape[1]} dimensions: {out}")
+    checkpoint = load_checkpoint(model)
+    retriever = DenseRetriever(checkpoint)
+
+    def fill(start: int, stop: int, vectors: np.ndarray, progress: Progress) -> None:
+        vectors[:] = retriever.encode(lines[start:stop], progress)
+
+    key = digest_json([lines.digest(), fingerprint(checkpoint), str(retriever.dtype)])
+    with TerminalWatcher(errors) as watcher:
+        watcher.start("encode", f"{len(lines)} texts", reused=False)
+        encode_to_file(out, len(lines), retriever.dimension, fill, watcher.advance, key)
+    say(errors, f"{len(lines)} texts, {retriever.dimension} dimensions: {out}")
 
 
-def _lines(path: Path) -> list[str]:
-    """The lines of a file or of standard input; only a newline ends one."""
+def _lines(path: Path) -> Lines:
+    """The lines of a file or of standard input."""
+    from corpusmith.corpus.lines import Lines
+
     try:
-        content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        lines = Lines(sys.stdin.buffer.read()) if str(path) == "-" else Lines.open(path)
     except OSError as error:
         raise RecipeError(f"cannot read {path}: {error.strerror}.") from error
-    lines = content.decode("utf-8", errors="replace").removesuffix("\n").split("\n")
-    if lines == [""]:
+    if len(lines) == 0 or (len(lines) == 1 and not lines[0]):
         raise RecipeError(f"{'standard input' if str(path) == '-' else path} holds no text; give one text a line.")
-    return [line.removesuffix("\r") for line in lines]
+    return lines
 
 
 def _recipe(

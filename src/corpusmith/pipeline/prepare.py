@@ -8,7 +8,7 @@ from dataclasses import asdict
 import numpy as np
 
 from corpusmith.arrays import save_array
-from corpusmith.artefact import Draft, link_folder, reserve
+from corpusmith.artefact import Draft, link_folder
 from corpusmith.corpus.build import build_corpus
 from corpusmith.corpus.read import read
 from corpusmith.corpus.shards import write_shards
@@ -18,9 +18,11 @@ from corpusmith.evaluation.heldout import make_heldout as draw_heldout
 from corpusmith.index.lexical import LexicalIndex
 from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.pipeline.workspace import DEFAULT_SEARCH, Workspace
+from corpusmith.retrieval.base import Progress
 from corpusmith.retrieval.dense import DenseRetriever
 from corpusmith.retrieval.pairs import labelled_pairs, mine_candidates, save_pairs
 from corpusmith.retrieval.pairs import make_pairs as pairs_from_corpus
+from corpusmith.retrieval.vectors import encode_to_file
 
 SAY_EVERY = 500
 
@@ -88,11 +90,13 @@ def make_trained(work: Workspace, draft: Draft) -> None:
 
 def _encode(work: Workspace, checkpoint: Checkpoint, draft: Draft) -> None:
     retriever = DenseRetriever(checkpoint)
-    shape = (work.corpus.n_passages, retriever.dimension)
-    vectors = np.lib.format.open_memmap(draft.folder / "vectors.npy", "w+", np.float32, shape=shape)
-    reserve(draft.folder / "vectors.npy")
-    retriever.encode_shards(work.shards, out=vectors, progress=work.watcher.advance)
-    vectors.flush()
+    shards = work.shards
+
+    def encode(start: int, stop: int, out: np.ndarray, progress: Progress) -> None:
+        retriever.encode_shards(shards, np.arange(start, stop), out, progress)
+
+    path = draft.folder / "vectors.npy"
+    encode_to_file(path, len(shards), retriever.dimension, encode, work.watcher.advance)
     for name, collection in work.collections.items():
         masked = retriever.encode_documents([content for _, content in collection.masked])
         save_array(draft.folder / f"{name}.npy", masked)

@@ -111,7 +111,14 @@ def chain(work: Workspace) -> list[Step]:
     steps += [
         step("lexical", "index words", prepare.make_lexical, {"lexical": options["lexical"]}, "corpus"),
         step(
-            "base", f"encode with {recipe.model.base}", prepare.make_base, encoding, "tokens", "heldout", *demonstration
+            "base",
+            f"encode with {recipe.model.base}",
+            prepare.make_base,
+            encoding,
+            "tokens",
+            "heldout",
+            *demonstration,
+            resumable=True,
         ),
     ]
     if pairs:
@@ -125,7 +132,8 @@ def chain(work: Workspace) -> list[Step]:
         note = f"train: {stage.objective.kind}"
         steps.append(step(f"stage-{number}", note, _stage(number, stage), config, *parents, resumable=True))
     if stages:
-        steps.append(step("trained", "encode with it", prepare.make_trained, {}, *encoded, stages[-1]))
+        parents = (*encoded, stages[-1])
+        steps.append(step("trained", "encode with it", prepare.make_trained, {}, *parents, resumable=True))
     searching = {"search": options["search"], "lexical": options["lexical"]}
     return [
         *steps,
