@@ -145,3 +145,39 @@ def test_activation_checkpointing_changes_no_gradient() -> None:
 
     assert len(layout.groups) > 1
     assert torch.equal(gradient(recomputed=True), gradient(recomputed=False))
+
+
+def plain_varlen(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    cu_seq_q: torch.Tensor,
+    cu_seq_k: torch.Tensor,
+    max_q: int,
+    max_k: int,
+) -> torch.Tensor:
+    """What `torch.nn.attention.varlen.varlen_attn` computes on a GPU, by its documentation."""
+    lengths = cu_seq_q.diff().tolist()
+    assert cu_seq_q.dtype == torch.int32
+    assert (max_q, max_k) == (max(lengths), max(cu_seq_k.diff().tolist()))
+    flat = (x.reshape(len(x), -1) for x in (query, key, value))
+    return plain(*flat, lengths).view(query.shape)
+
+
+@given(LENGTHS)
+@settings(max_examples=20)
+def test_sequences_for_the_gpu_kernel_lie_where_their_borders_say(lengths: list[int]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.nn.attention.varlen.varlen_attn", plain_varlen)
+        patch.setattr(attention, "_flash_takes", lambda queries, heads: True)
+        assert_same_values_and_gradients(lengths)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_gpu_kernel_gives_the_values_of_the_reference() -> None:
+    generator = torch.Generator().manual_seed(0)
+    lengths = [5, 64, 1, 17, 17]
+    found = [torch.randn(sum(lengths), 48, generator=generator).bfloat16() for _ in range(3)]
+    expected = attend(*(x.float() for x in found), AttentionLayout(lengths), 3)
+    ours = attend(*(x.cuda() for x in found), AttentionLayout(lengths, "cuda"), 3)
+    torch.testing.assert_close(ours.float().cpu(), expected, atol=2e-2, rtol=2e-2)

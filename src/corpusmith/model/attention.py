@@ -14,7 +14,9 @@ the backward pass reduces no `[L, L]` rows either: with `dO' = dO / rowsum(E)` a
 
     dV = E^T dO',    dS = E * (dO' V^T - D'),    dQ = scale * dS K,    dK = scale * dS^T Q.
 
-On a GPU, and where the scores would not fit in memory, blocks go to `scaled_dot_product_attention`.
+On a GPU the packed sequences go to PyTorch's variable-length FlashAttention as they are (Dao, 2023, FlashAttention-2),
+where there is one for the dtype and no mask asks for more; what is left, and on a CPU what would not fit in memory,
+goes block by block to `scaled_dot_product_attention`.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -113,6 +116,11 @@ class AttentionLayout:
             self.groups.append(self._group(by_length[first:last], start))
             start = self.groups[-1].stop
 
+    @cached_property
+    def borders(self) -> torch.Tensor:
+        """int32 `[B + 1]` on the device: where each of the sorted sequences begins, and the end."""
+        return self._tensor(np.concatenate([[0], np.cumsum(np.sort(self.lengths))]).astype(np.int32))
+
     @property
     def longest(self) -> int:
         """Tokens of the longest sequence."""
@@ -191,6 +199,8 @@ def attend(
         `[T, D]`.
     """
     queries, keys, values = (permute(x, layout.order, layout.inverse) for x in (queries, keys, values))
+    if window is None and mask is None and _flash_takes(queries, heads):
+        return permute(_attend_flash(queries, keys, values, layout, heads), layout.inverse, layout.order)
     hidden = [layout.hidden_keys(group, window, mask) for group in layout.groups]
     largest = max(len(group) * heads * group.length**2 for group in layout.groups)
     if queries.is_cuda or largest > LARGEST_BLOCK:
@@ -277,6 +287,24 @@ def _hide(scores: torch.Tensor, group: Group, hidden: torch.Tensor | None, value
         scores.masked_fill_(hidden, value)
     if group.beyond is not None:
         scores[..., group.shortest :].masked_fill_(group.beyond, value)
+
+
+def _attend_flash(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, layout: AttentionLayout, heads: int
+) -> torch.Tensor:
+    """The same by variable-length FlashAttention, on the sorted sequences end to end: no groups, no padding."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    q, k, v = (x.reshape(len(x), heads, -1) for x in (queries, keys, values))
+    out = varlen_attn(q, k, v, layout.borders, layout.borders, layout.longest, layout.longest)
+    assert isinstance(out, torch.Tensor)
+    return out.reshape(queries.shape)
+
+
+def _flash_takes(queries: torch.Tensor, heads: int) -> bool:
+    """Whether FlashAttention has a kernel for these queries: bf16 heads of a size it knows, on a GPU."""
+    size = queries.shape[1] // heads
+    return queries.is_cuda and queries.dtype == torch.bfloat16 and size % 8 == 0 and size <= 256
 
 
 def _attend_fused(
