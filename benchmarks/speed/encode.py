@@ -94,14 +94,14 @@ def main() -> None:
     for kind, texts in draw_texts(arguments.sentences, arguments.abstracts, seed=0).items():
         vectors = {name: encode(texts) for name, encode in systems.items()}
         runs = {name: (lambda encode=encode, texts=texts: encode(texts)) for name, encode in systems.items()}
-        seconds = interleave(runs, arguments.rounds)
+        timed = interleave(runs, arguments.rounds)
         found[kind] = {
             "texts": len(texts),
             "mean_words": round(float(np.mean([len(text.split()) for text in texts])), 1),
             "systems": {
                 name: {
-                    "texts_per_second": round(len(texts) / float(np.median(seconds[name])), 1),
-                    "ours_is_faster_by": speed_ratio(seconds[name], seconds[OURS]),
+                    "texts_per_second": round(len(texts) / float(np.median(timed[name].seconds)), 1),
+                    "ours_is_faster_by": speed_ratio(timed[name].seconds, timed[OURS].seconds),
                     "cosine": cosines(vectors[name], vectors[REFERENCE]),
                 }
                 for name in systems

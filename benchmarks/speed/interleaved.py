@@ -8,28 +8,45 @@ of magnitude.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from corpusmith import environment
 
 
-def interleave(systems: Mapping[str, Callable[[], object]], rounds: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Seconds of each system in each of the rounds, after one round that does not count."""
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """One system's rounds: `seconds[R]` of each, and what each of the R calls returned."""
+
+    seconds: np.ndarray
+    answers: list[Any]
+
+
+def interleave(systems: Mapping[str, Callable[[], Any]], rounds: int, seed: int = 0) -> dict[str, Rounds]:
+    """Call every system once a round, after one round that does not count."""
     rng = np.random.default_rng(seed)
     names = list(systems)
-    seconds = {name: np.zeros(rounds) for name in names}
+    found = {name: Rounds(np.zeros(rounds), [None] * rounds) for name in names}
     for round_ in range(-1, rounds):
         for i in rng.permutation(len(names)):
             started = environment.seconds()
-            systems[names[i]]()
+            answer = systems[names[i]]()
             if round_ >= 0:
-                seconds[names[i]][round_] = environment.seconds() - started
-    return seconds
+                found[names[i]].seconds[round_] = environment.seconds() - started
+                found[names[i]].answers[round_] = answer
+    return found
 
 
 def speed_ratio(peer: np.ndarray, ours: np.ndarray, seed: int = 0) -> dict[str, float]:
-    """How many times faster ours was: the median over rounds, with a 95% bootstrap interval of the median."""
+    """How many times faster ours was: the median over rounds, with a 95% bootstrap interval of the median.
+
+    Args:
+        peer: seconds of each round, or seconds a unit of work where rounds are not equally long.
+        ours: the same of ours.
+        seed: for the bootstrap.
+    """
     ratios = peer / ours
     drawn = np.random.default_rng(seed).choice(ratios, (10_000, len(ratios)))
     low, high = np.quantile(np.median(drawn, axis=1), [0.025, 0.975])
