@@ -1,0 +1,80 @@
+"""The results of the comparison of training, drawn: losses over real tokens, case by case, and ratios of speeds.
+
+python -m benchmarks.speed.pretrain_plot benchmarks/results/pretrain.json
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.util import find_spec
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+COLOURS = ("#0b6e4f", "#c44536", "#3d5a98")
+"""Ours, then the peers in their order."""
+
+COLUMNS = 4
+
+
+def draw(path: Path) -> None:
+    """Draw the results in `path` into a PNG of the same name; without matplotlib, say so."""
+    if find_spec("matplotlib") is None:
+        print(f"matplotlib is not installed: {path.with_suffix('.png')} is not drawn")
+        return
+    from matplotlib.figure import Figure
+
+    cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
+    rows = ceil(len(cases) / COLUMNS)
+    ratios = sum(len(case["systems"]) - 1 for case in cases.values())
+    height = 2.6 * rows + 0.6 + 0.27 * ratios
+    figure = Figure(figsize=(13, height), layout="constrained", dpi=120)
+    upper, lower = figure.subfigures(2, 1, height_ratios=(2.6 * rows, 0.6 + 0.27 * ratios))
+    panels = upper.subplots(rows, COLUMNS, squeeze=False).flat
+    for panel, (name, case) in zip(panels, cases.items(), strict=False):
+        draw_curves(panel, name, case)
+    for panel in list(panels):
+        panel.set_visible(False)
+    draw_ratios(lower.subplots(), cases)
+    figure.savefig(path.with_suffix(".png"))
+
+
+def draw_curves(panel: Any, name: str, case: dict[str, Any]) -> None:
+    """The loss of each step of every system over the real tokens it had seen."""
+    for colour, (system, entry) in zip(COLOURS, case["systems"].items(), strict=False):
+        if "curve" in entry:
+            thousands = [tokens / 1000 for tokens in entry["curve"]["tokens"]]
+            panel.plot(thousands, entry["curve"]["loss"], color=colour, linewidth=1.2, label=system)
+    panel.set_title(name, fontsize=10)
+    panel.set_xlabel("thousand real tokens", fontsize=8)
+    panel.set_ylabel("training loss", fontsize=8)
+    panel.tick_params(labelsize=8)
+    panel.legend(fontsize=7, frameon=False)
+    panel.spines[["top", "right"]].set_visible(False)
+
+
+def draw_ratios(panel: Any, cases: dict[str, Any]) -> None:
+    """How many times faster ours was than each peer: medians, intervals and targets, one line each."""
+    labels = []
+    for name, case in cases.items():
+        for colour, (system, entry) in list(zip(COLOURS, case["systems"].items(), strict=False))[1:]:
+            if "ours_is_faster_by" not in entry:
+                continue
+            ratio, y = entry["ours_is_faster_by"], len(labels)
+            panel.plot([ratio["low"], ratio["high"]], [y, y], color=colour, linewidth=1.5)
+            panel.plot(ratio["median"], y, "o", color=colour, markersize=6)
+            if system in case["targets"]:
+                panel.plot(case["targets"][system]["at_least"], y, "|", color="black", markersize=10)
+            labels.append(f"{name}: {system}")
+    panel.set_yticks(range(len(labels)), labels, fontsize=8)
+    panel.invert_yaxis()
+    panel.axvline(1, color="grey", linewidth=0.8)
+    panel.set_xlim(left=0)
+    panel.set_xlabel("real tokens a second, corpusmith's / the peer's (median, 95% interval; bars mark the targets)")
+    panel.grid(axis="x", color="#dddddd", linewidth=0.6)
+    panel.spines[["top", "right", "left"]].set_visible(False)
+
+
+if __name__ == "__main__":
+    draw(Path(sys.argv[1]))
