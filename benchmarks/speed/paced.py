@@ -4,8 +4,8 @@ A loop belongs to its library. It is held where it tells that a step is done, an
 more, so what is timed are whole steps as the library takes them, with drawing and collating their examples. Work that
 a library does after telling of a step (writing its log) falls into the next one.
 
-All systems follow one learning-rate schedule, ours, so that their losses can be compared. Tokens are counted where
-the encoder gets them, by the attention mask: padding is no work done.
+All systems follow one learning-rate schedule, ours, so that their losses can be compared. Tokens are counted where a
+model gets them, by the attention mask: padding is no work done.
 """
 
 from __future__ import annotations
@@ -63,11 +63,13 @@ class Pace:
         self.channel.answer(content | {"peak_memory_gib": round(memory, 2)})
 
 
-def paced_trainer(base: type, pace: Pace, **options: Any) -> Any:
-    """A trainer of a class derived from transformers' Trainer, kept to our schedule and to the parent's pace."""
+def paced_trainer(base: type, pace: Pace, encoder: torch.nn.Module, **options: Any) -> Any:
+    """A trainer of a class derived from transformers' Trainer, kept to our schedule and to the parent's pace.
+
+    `encoder` is the module that gets the tokens of each batch, with their attention mask.
+    """
     from torch.optim.lr_scheduler import LambdaLR
     from transformers import TrainerCallback
-    from transformers.models.bert.modeling_bert import BertModel
 
     class ScheduledTrainer(base):
         def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
@@ -81,13 +83,12 @@ def paced_trainer(base: type, pace: Pace, **options: Any) -> Any:
         def on_step_end(self, *arguments: Any, **state: Any) -> None:
             pace.after_step()
 
-    trainer = ScheduledTrainer(callbacks=[Pausing()], **options)
-    for module in trainer.model.modules():
-        if isinstance(module, BertModel):
-            module.register_forward_pre_hook(
-                lambda bert, positional, named: pace.count(int(named["attention_mask"].sum())), with_kwargs=True
-            )
-    return trainer
+    def count_real_tokens(module: torch.nn.Module, positional: tuple, named: dict[str, Any]) -> None:
+        features = positional[0] if positional else named
+        pace.count(int(features["attention_mask"].sum()))
+
+    encoder.register_forward_pre_hook(count_real_tokens, with_kwargs=True)
+    return ScheduledTrainer(callbacks=[Pausing()], **options)
 
 
 def logged_losses(trainer: Any) -> list[float]:

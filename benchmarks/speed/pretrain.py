@@ -36,7 +36,7 @@ from benchmarks.speed import pretrain_contrastive, pretrain_mlm
 from benchmarks.speed.interleaved import interleave, speed_ratio
 from benchmarks.speed.pretrain_plot import draw
 from benchmarks.speed.workers import Worker, interpreters
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils import logging
 
 from corpusmith import environment
 
@@ -86,7 +86,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS / "pretrain.json")
     arguments = parser.parse_args()
     pythons = interpreters(arguments.peer_python)
-    disable_progress_bar()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
     for name in arguments.cases:
         chosen = {size: getattr(arguments, size) for size in SIZES if getattr(arguments, size) is not None}
         case = replace(CASES[name], **chosen)

@@ -31,7 +31,7 @@ PAIRS = {"sentences": "bioasq", "abstracts": "medquad_qa"}
 LEARNING_RATE = 2e-5
 SCALE = 20.0
 CANDIDATES = 64
-HELD_OUT = 4 * CANDIDATES
+HELD_OUT = 2 * CANDIDATES
 
 
 def prepare(folder: Path, shape: str, mix: str, step_size: int, steps: int, seed: int) -> dict[str, Any]:
@@ -103,6 +103,7 @@ def trainer(
     paced = paced_trainer(
         SentenceTransformerTrainer,
         pace,
+        model[0],
         model=model,
         args=arguments,
         train_dataset=Dataset.from_dict({"anchor": queries, "positive": positives}),

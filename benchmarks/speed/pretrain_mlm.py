@@ -142,6 +142,7 @@ def trainer(
     paced = paced_trainer(
         Trainer,
         pace,
+        model,
         model=model,
         args=arguments,
         data_collator=DataCollatorForLanguageModeling(
