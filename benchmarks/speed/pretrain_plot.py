@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
 from typing import Any
+
+from benchmarks.speed.ratio_plot import RatioLine, can_draw, draw_ratios
 
 COLOURS = ("#0b6e4f", "#c44536", "#3d5a98")
 """Ours, then the peers in their order."""
@@ -20,8 +21,7 @@ COLUMNS = 4
 
 def draw(path: Path) -> None:
     """Draw the results in `path` into a PNG of the same name; without matplotlib, say so."""
-    if find_spec("matplotlib") is None:
-        print(f"matplotlib is not installed: {path.with_suffix('.png')} is not drawn")
+    if not can_draw(path):
         return
     from matplotlib.figure import Figure
 
@@ -36,7 +36,7 @@ def draw(path: Path) -> None:
         draw_curves(panel, name, case)
     for panel in list(panels):
         panel.set_visible(False)
-    draw_ratios(lower.subplots(), cases)
+    draw_ratios(lower.subplots(), ratio_lines(cases), "real tokens a second")
     figure.savefig(path.with_suffix(".png"))
 
 
@@ -54,26 +54,19 @@ def draw_curves(panel: Any, name: str, case: dict[str, Any]) -> None:
     panel.spines[["top", "right"]].set_visible(False)
 
 
-def draw_ratios(panel: Any, cases: dict[str, Any]) -> None:
-    """How many times faster ours was than each peer: medians, intervals and targets, one line each."""
-    labels = []
-    for name, case in cases.items():
-        for colour, (system, entry) in list(zip(COLOURS, case["systems"].items(), strict=False))[1:]:
-            if "ours_is_faster_by" not in entry:
-                continue
-            ratio, y = entry["ours_is_faster_by"], len(labels)
-            panel.plot([ratio["low"], ratio["high"]], [y, y], color=colour, linewidth=1.5)
-            panel.plot(ratio["median"], y, "o", color=colour, markersize=6)
-            if system in case["targets"]:
-                panel.plot(case["targets"][system]["at_least"], y, "|", color="black", markersize=10)
-            labels.append(f"{name}: {system}")
-    panel.set_yticks(range(len(labels)), labels, fontsize=8)
-    panel.invert_yaxis()
-    panel.axvline(1, color="grey", linewidth=0.8)
-    panel.set_xlim(left=0)
-    panel.set_xlabel("real tokens a second, corpusmith's / the peer's (median, 95% interval; bars mark the targets)")
-    panel.grid(axis="x", color="#dddddd", linewidth=0.6)
-    panel.spines[["top", "right", "left"]].set_visible(False)
+def ratio_lines(cases: dict[str, Any]) -> list[RatioLine]:
+    """One line for each case and peer."""
+    return [
+        RatioLine(
+            f"{name}: {system}",
+            entry["ours_is_faster_by"],
+            case["targets"].get(system, {}).get("at_least"),
+            colour,
+        )
+        for name, case in cases.items()
+        for colour, (system, entry) in zip(COLOURS, case["systems"].items(), strict=False)
+        if "ours_is_faster_by" in entry
+    ]
 
 
 if __name__ == "__main__":
