@@ -17,6 +17,7 @@ import typer
 from rich.padding import Padding
 from rich.text import Text
 
+from corpusmith import environment
 from corpusmith.errors import RecipeError
 from corpusmith.exits import Commands, console, errors, say
 
@@ -392,6 +393,7 @@ def _print_results(folder: Path, query: str, k: int, mode: Any = "fused", as_jso
 
 def main() -> None:
     """Entry point. A terminal that cannot show a character gets its escape sequence."""
+    environment.keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
