@@ -71,6 +71,21 @@ def test_topics_are_answered_by_several_documents_whose_titles_are_gone(titled: 
             assert all("Notes about" not in contents[document] for document in query.documents)
 
 
+def test_topics_from_some_titles_are_answered_by_all_that_hold_them(
+    tmp_path: Path, sentences: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("corpusmith.evaluation.heldout.TOPIC_TITLES", 15)
+    texts = [" ".join(sentences[(i + j) % len(sentences)] for j in range(4)) + f" Number {i}." for i in range(40)]
+    documents = [Document(f"d{i}", f"Case {i} of {TOPICS[i % 5]}", text) for i, text in enumerate(texts)]
+    corpus = corpus_of(documents, tmp_path / "few")
+    heldout = make_heldout(corpus, HeldoutConfig(share=0.5), seed=0)
+    titles = [record.title for record in corpus.documents()]
+    topics = [query for query in heldout.queries if query.kind == "topic"]
+    assert topics
+    for query in topics:
+        assert query.documents == tuple(row for row, title in enumerate(titles) if query.text in title)
+
+
 def test_every_document_stays_in_the_collection_once(titled: Corpus) -> None:
     heldout = make_heldout(titled, HeldoutConfig(share=0.5), seed=0)
     assert set(heldout.collection.documents.tolist()) == set(range(titled.n_documents))

@@ -253,10 +253,19 @@ class Corpus:
             for line in file:
                 yield Dropped(**json.loads(line))
 
+    def passage_rows(self, document: int) -> range:
+        """The rows of a document's passages."""
+        first, end = np.searchsorted(self.passage_documents, [document, document + 1])
+        return range(int(first), int(end))
+
+    def original_documents(self) -> np.ndarray:
+        """The documents that duplicate no other one, int64 rows, ascending."""
+        return np.flatnonzero(self._documents.is_null("duplicate_of")).astype(np.int64)
+
     def trainable_rows(self) -> np.ndarray:
         """The passages of documents that duplicate no other one, int64, ascending."""
-        duplicate = np.array([original is not None for original in self._documents.column("duplicate_of")], dtype=bool)
-        return np.flatnonzero(~duplicate[self.passage_documents]).astype(np.int64)
+        original = self._documents.is_null("duplicate_of")
+        return np.flatnonzero(original[self.passage_documents]).astype(np.int64)
 
     def link_rows(self) -> list[tuple[int, int]]:
         """Links between documents of this corpus as (from, to) rows, each once, without those to themselves.

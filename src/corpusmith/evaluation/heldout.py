@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
+import xxhash
 from pydantic import Field
 
 from corpusmith.config import Config
@@ -40,6 +41,8 @@ KINDS = ("title", "sentence", "topic")
 MINIMUM_TITLE_WORDS = 3
 SENTENCE_WORDS = range(6, 41)
 TOPIC_DOCUMENTS = range(3, 31)
+TOPIC_TITLES = 20_000
+"""Titles from which the phrases of topics are taken at most: the phrases of all would be many times the titles."""
 MINIMUM_QUERIES = 20
 """With fewer validation queries than this nothing is chosen by them."""
 
@@ -107,101 +110,118 @@ class Heldout:
         return cls(Collection.open(folder, corpus), queries)
 
 
-@dataclass(slots=True)
-class _Candidate:
-    """A document that could be held out: its title (or first sentence) and passages."""
+class _Candidates(NamedTuple):
+    """Documents that could be held out: `documents[N]` rows, ascending, and the title (or first sentence) of each."""
 
-    document: int
-    title: str
-    rows: range
+    documents: np.ndarray
+    titles: list[str]
 
 
 def make_heldout(corpus: Corpus, config: HeldoutConfig, seed: int) -> Heldout:
-    """Draw the queries and the collection they are asked of; deterministic in `seed`."""
+    """Draw the queries and the collection they are asked of; deterministic in `seed`.
+
+    What stays in memory for each document of the corpus is its title or first sentence, never its text.
+    """
     rng = np.random.default_rng([seed, 0x4E1D])
     candidates = _candidates(corpus)
-    allowed = int(len(candidates) * config.share)
+    allowed = int(len(candidates.documents) * config.share)
     topics = _topics(candidates, allowed // 2, config.queries // 4, rng)
     taken = {document for _, documents in topics for document in documents}
-    free = [candidate for candidate in candidates if candidate.document not in taken]
-    singles = [free[i] for i in rng.permutation(len(free))]
     queries: list[tuple[str, str, tuple[int, ...]]] = [("topic", text, documents) for text, documents in topics]
-    titled = {document: candidate.title for candidate in candidates for document in [candidate.document]}
-    removed: dict[int, str] = {document: titled[document] for document in taken}
+    places = np.flatnonzero(np.isin(candidates.documents, list(taken)))
+    removed: dict[int, str] = {int(candidates.documents[place]): candidates.titles[place] for place in places}
     room = min(config.queries - len(queries), allowed - len(taken))
-    for candidate in singles:
+    free = np.delete(np.arange(len(candidates.documents)), places)
+    for place in free[rng.permutation(len(free))]:
         if room <= 0:
             break
-        made = _known_item(corpus, candidate, prefer_title=room % 2 == 0, rng=rng)
+        document = int(candidates.documents[place])
+        made = _known_item(
+            corpus, corpus.passage_rows(document), candidates.titles[place], prefer_title=room % 2 == 0, rng=rng
+        )
         if made is not None:
             kind, text = made
-            queries.append((kind, text, (candidate.document,)))
-            removed[candidate.document] = text
+            queries.append((kind, text, (document,)))
+            removed[document] = text
             room -= 1
     numbered = tuple(
         HeldoutQuery(f"{kind}-{number}", text, kind, PARTS[number % 2], documents)
         for number, (kind, text, documents) in enumerate(sorted(queries, key=lambda query: KINDS.index(query[0])))
     )
-    rows_of = {candidate.document: candidate.rows for candidate in candidates}
     masked = tuple(
         (document, content)
         for document, text in sorted(removed.items())
-        for content in _without(corpus, rows_of[document], text)
+        for content in _without(corpus, corpus.passage_rows(document), text)
     )
     others = _others(corpus, removed, config.passages - len(masked), rng)
     return Heldout(Collection(corpus, others, masked), numbered)
 
 
-def _candidates(corpus: Corpus) -> list[_Candidate]:
+def _candidates(corpus: Corpus) -> _Candidates:
     """Documents with text enough to lose a sentence; titles stand in by first sentences where most have none."""
-    found = []
-    for row, document in enumerate(corpus.documents()):
-        if document.duplicate_of is None and document.n_passages > 0:
-            rows = range(document.first_passage, document.first_passage + document.n_passages)
-            found.append(_Candidate(row, document.title.strip(), rows))
-    with_title = sum(len(candidate.title.split()) >= MINIMUM_TITLE_WORDS for candidate in found)
-    if with_title * 2 < len(found):
-        first_rows = [candidate.rows[0] for candidate in found]
-        for candidate, passage in zip(found, corpus.take(first_rows), strict=True):
+    documents = corpus.original_documents()
+    titles = [record.title.strip() for record in corpus.documents() if record.duplicate_of is None]
+    if sum(len(title.split()) >= MINIMUM_TITLE_WORDS for title in titles) * 2 < len(titles):
+        titles = list(_first_sentences(corpus, documents))
+    # Counted by hashes: a dictionary of all titles would weigh more than they do.
+    digests = (xxhash.xxh3_64_intdigest(title.casefold().encode()) for title in titles)
+    hashes = np.fromiter(digests, dtype=np.uint64, count=len(titles))
+    _, numbers, counts = np.unique(hashes, return_inverse=True, return_counts=True)
+    for place in np.flatnonzero(counts[numbers] > 1):
+        titles[place] = ""
+    return _Candidates(documents, titles)
+
+
+def _first_sentences(corpus: Corpus, documents: np.ndarray) -> Iterator[str]:
+    """The first sentence of each of these documents (rows, ascending), empty where it makes no query."""
+    wanted = np.zeros(corpus.n_documents, dtype=bool)
+    wanted[documents] = True
+    for passage in corpus.passages():
+        if passage.ordinal == 0 and wanted[passage.document]:
             first = next(iter(statements(passage.text)), "")
             is_query = len(first) < len(passage.text.strip()) and len(first.split()) in SENTENCE_WORDS
-            candidate.title = first if is_query else ""
-    counts = Counter(candidate.title.casefold() for candidate in found)
-    for candidate in found:
-        if counts[candidate.title.casefold()] > 1:
-            candidate.title = ""
-    return found
+            yield first if is_query else ""
 
 
 def _known_item(
-    corpus: Corpus, candidate: _Candidate, *, prefer_title: bool, rng: np.random.Generator
+    corpus: Corpus, rows: range, title: str, *, prefer_title: bool, rng: np.random.Generator
 ) -> tuple[str, str] | None:
-    """A title or sentence query for this document, or None if it is too short to lose either."""
-    titled = len(candidate.title.split()) >= MINIMUM_TITLE_WORDS
+    """A title or sentence query for the document of these passages, or None if it is too short to lose either."""
+    titled = len(title.split()) >= MINIMUM_TITLE_WORDS
     inner = [
         statement
-        for passage in corpus.take(list(candidate.rows))
+        for passage in corpus.take(rows)
         for statement in statements(passage.text)[1:]
-        if len(statement.split()) in SENTENCE_WORDS and statement != candidate.title
+        if len(statement.split()) in SENTENCE_WORDS and statement != title
     ]
     if titled and (prefer_title or len(inner) < 2):
-        return "title", candidate.title
+        return "title", title
     return ("sentence", inner[rng.integers(len(inner))]) if len(inner) >= 2 else None
 
 
 def _topics(
-    candidates: Sequence[_Candidate], allowed: int, wanted: int, rng: np.random.Generator
+    candidates: _Candidates, allowed: int, wanted: int, rng: np.random.Generator
 ) -> list[tuple[str, tuple[int, ...]]]:
-    """Phrases that stand in several titles, with the documents whose titles hold them; no document in two topics."""
-    words = [re.findall(r"\w+", candidate.title.casefold()) for candidate in candidates]
-    frequency = Counter(word for title in words for word in set(title))
-    common = {word for word, count in frequency.items() if count > max(10, 0.05 * len(candidates))}
-    holders: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for candidate, title in zip(candidates, words, strict=True):
-        phrases = {tuple(title[i : i + n]) for n in (2, 3) for i in range(len(title) - n + 1)}
-        for phrase in phrases:
-            if all(len(word) > 2 for word in (phrase[0], phrase[-1])) and not common & {phrase[0], phrase[-1]}:
-                holders[phrase].append(candidate.document)
+    """Phrases that stand in several titles, with the documents whose titles hold them; no document in two topics.
+
+    Phrases are taken from at most `TOPIC_TITLES` titles, drawn where there are more, and looked for in all titles.
+    """
+    frequency = Counter(word for title in candidates.titles for word in set(_words(title)))
+    common = {word for word, count in frequency.items() if count > max(10, 0.05 * len(candidates.titles))}
+    drawn: Sequence[str] = candidates.titles
+    if len(drawn) > TOPIC_TITLES:
+        drawn = [candidates.titles[i] for i in rng.choice(len(drawn), TOPIC_TITLES, replace=False)]
+    holders: dict[tuple[str, ...], list[int]] = {
+        phrase: []
+        for title in drawn
+        for phrase in _phrases(title)
+        if all(len(word) > 2 for word in (phrase[0], phrase[-1])) and not common & {phrase[0], phrase[-1]}
+    }
+    for document, title in zip(candidates.documents.tolist(), candidates.titles, strict=True):
+        for phrase in _phrases(title):
+            found = holders.get(phrase)
+            if found is not None and len(found) < TOPIC_DOCUMENTS.stop:
+                found.append(document)
     shared = sorted(phrase for phrase, documents in holders.items() if len(documents) in TOPIC_DOCUMENTS)
     taken: set[int] = set()
     topics: list[tuple[str, tuple[int, ...]]] = []
@@ -213,10 +233,20 @@ def _topics(
     return topics
 
 
+def _words(title: str) -> list[str]:
+    return re.findall(r"\w+", title.casefold())
+
+
+def _phrases(title: str) -> set[tuple[str, ...]]:
+    """Every two and three words in a row."""
+    words = _words(title)
+    return {tuple(words[i : i + n]) for n in (2, 3) for i in range(len(words) - n + 1)}
+
+
 def _without(corpus: Corpus, rows: range, text: str) -> Iterator[str]:
     """The contents of these passages with `text`, and the title if it is that, taken out."""
     pattern = re.compile(r"\s*".join(re.escape(word) for word in text.split()).replace(r"\s*", r"\s+"), re.IGNORECASE)
-    for passage in corpus.take(list(rows)):
+    for passage in corpus.take(rows):
         title = "" if passage.title.strip() == text else passage.title
         body = " ".join(pattern.sub(" ", passage.text).split())
         yield " ".join(part for part in (title, passage.heading, body) if part) or "."
