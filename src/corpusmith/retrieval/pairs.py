@@ -75,19 +75,13 @@ class Ranking(Protocol):
 def make_pairs(corpus: Corpus, config: PairsConfig, excluded: np.ndarray, seed: int) -> list[Pair]:
     """Pairs from the documents that are neither in `excluded` (document rows) nor duplicates, in random order."""
     rng = np.random.default_rng([seed, 0x9A125])
-    kept = [
-        (row, document.first_passage, document.n_passages)
-        for row, document in enumerate(corpus.documents())
-        if document.duplicate_of is None and document.n_passages
-    ]
-    excluded_rows = set(excluded.tolist())
-    kept = [entry for entry in kept if entry[0] not in excluded_rows]
+    kept = np.setdiff1d(corpus.original_documents(), excluded)
     wanted = 2 * config.maximum // config.per_document + 1
     if len(kept) > wanted:
-        kept = [kept[i] for i in np.sort(rng.choice(len(kept), wanted, replace=False))]
+        kept = kept[np.sort(rng.choice(len(kept), wanted, replace=False))]
     pairs: list[Pair] = []
-    for _, first, count in kept:
-        found = list(_document_pairs(corpus.take(list(range(first, first + count))), config.kinds))
+    for document in kept:
+        found = list(_document_pairs(corpus.take(corpus.passage_rows(int(document))), config.kinds))
         chosen = rng.permutation(len(found))[: config.per_document]
         pairs += [found[i] for i in chosen]
     order = rng.permutation(len(pairs))[: config.maximum]
