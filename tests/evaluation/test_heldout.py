@@ -119,6 +119,20 @@ def test_the_seed_decides_and_saving_changes_nothing(titled: Corpus, tmp_path: P
     assert list(opened.collection.contents()) == list(first.collection.contents())
 
 
+def test_long_documents_do_not_make_the_collection_larger_than_asked_for(tmp_path: Path, sentences: list[str]) -> None:
+    rng = np.random.default_rng(2)
+
+    def text(number: int) -> str:
+        return " ".join(f"{sentences[i]} Number {number}." for i in rng.integers(len(sentences), size=150))
+
+    documents = [Document(f"d{i}", f"Chapter {i} of {TOPICS[i % 5]}", text(i)) for i in range(30)]
+    corpus = corpus_of(documents, tmp_path / "long")
+    assert corpus.n_passages > 300
+    heldout = make_heldout(corpus, HeldoutConfig(share=0.5, passages=100), seed=0)
+    assert heldout.queries
+    assert len(heldout.collection) <= 100
+
+
 @pytest.mark.parametrize("number", [1, 3])
 def test_a_tiny_corpus_gives_no_or_few_queries(number: int, tmp_path: Path, sentences: list[str]) -> None:
     corpus = corpus_of([Document(f"d{i}", "", sentences[i]) for i in range(number)], tmp_path / "tiny")

@@ -111,10 +111,12 @@ class Heldout:
 
 
 class _Candidates(NamedTuple):
-    """Documents that could be held out: `documents[N]` rows, ascending, and the title (or first sentence) of each."""
+    """Documents that could be held out: `documents[N]` rows, ascending, the title (or first sentence) of each, and
+    `passages[N]`, how many it has."""
 
     documents: np.ndarray
     titles: list[str]
+    passages: np.ndarray
 
 
 def make_heldout(corpus: Corpus, config: HeldoutConfig, seed: int) -> Heldout:
@@ -125,17 +127,20 @@ def make_heldout(corpus: Corpus, config: HeldoutConfig, seed: int) -> Heldout:
     rng = np.random.default_rng([seed, 0x4E1D])
     candidates = _candidates(corpus)
     allowed = int(len(candidates.documents) * config.share)
-    topics = _topics(candidates, allowed // 2, config.queries // 4, rng)
+    topics = _topics(candidates, allowed // 2, config.passages // 2, config.queries // 4, rng)
     taken = {document for _, documents in topics for document in documents}
     queries: list[tuple[str, str, tuple[int, ...]]] = [("topic", text, documents) for text, documents in topics]
     places = np.flatnonzero(np.isin(candidates.documents, list(taken)))
     removed: dict[int, str] = {int(candidates.documents[place]): candidates.titles[place] for place in places}
     room = min(config.queries - len(queries), allowed - len(taken))
+    passages_left = config.passages - int(candidates.passages[places].sum())
     free = np.delete(np.arange(len(candidates.documents)), places)
     for place in free[rng.permutation(len(free))]:
         if room <= 0:
             break
         document = int(candidates.documents[place])
+        if candidates.passages[place] > passages_left:
+            continue
         made = _known_item(
             corpus, corpus.passage_rows(document), candidates.titles[place], prefer_title=room % 2 == 0, rng=rng
         )
@@ -144,6 +149,7 @@ def make_heldout(corpus: Corpus, config: HeldoutConfig, seed: int) -> Heldout:
             queries.append((kind, text, (document,)))
             removed[document] = text
             room -= 1
+            passages_left -= int(candidates.passages[place])
     numbered = tuple(
         HeldoutQuery(f"{kind}-{number}", text, kind, PARTS[number % 2], documents)
         for number, (kind, text, documents) in enumerate(sorted(queries, key=lambda query: KINDS.index(query[0])))
@@ -169,7 +175,7 @@ def _candidates(corpus: Corpus) -> _Candidates:
     _, numbers, counts = np.unique(hashes, return_inverse=True, return_counts=True)
     for place in np.flatnonzero(counts[numbers] > 1):
         titles[place] = ""
-    return _Candidates(documents, titles)
+    return _Candidates(documents, titles, np.bincount(corpus.passage_documents)[documents])
 
 
 def _first_sentences(corpus: Corpus, documents: np.ndarray) -> Iterator[str]:
@@ -200,10 +206,11 @@ def _known_item(
 
 
 def _topics(
-    candidates: _Candidates, allowed: int, wanted: int, rng: np.random.Generator
+    candidates: _Candidates, allowed: int, allowed_passages: int, wanted: int, rng: np.random.Generator
 ) -> list[tuple[str, tuple[int, ...]]]:
     """Phrases that stand in several titles, with the documents whose titles hold them; no document in two topics.
 
+    All together are of at most `allowed` documents and `allowed_passages` passages.
     Phrases are taken from at most `TOPIC_TITLES` titles, drawn where there are more, and looked for in all titles.
     """
     frequency = Counter(word for title in candidates.titles for word in set(_words(title)))
@@ -217,19 +224,24 @@ def _topics(
         for phrase in _phrases(title)
         if all(len(word) > 2 for word in (phrase[0], phrase[-1])) and not common & {phrase[0], phrase[-1]}
     }
-    for document, title in zip(candidates.documents.tolist(), candidates.titles, strict=True):
+    for place, title in enumerate(candidates.titles):
         for phrase in _phrases(title):
             found = holders.get(phrase)
             if found is not None and len(found) < TOPIC_DOCUMENTS.stop:
-                found.append(document)
-    shared = sorted(phrase for phrase, documents in holders.items() if len(documents) in TOPIC_DOCUMENTS)
+                found.append(place)
+    shared = sorted(phrase for phrase, places in holders.items() if len(places) in TOPIC_DOCUMENTS)
     taken: set[int] = set()
+    passages = 0
     topics: list[tuple[str, tuple[int, ...]]] = []
     for i in rng.permutation(len(shared)):
-        documents = holders[shared[i]]
-        if len(topics) < wanted and len(taken) + len(documents) <= allowed and not taken.intersection(documents):
-            topics.append((" ".join(shared[i]), tuple(sorted(documents))))
-            taken.update(documents)
+        places = holders[shared[i]]
+        if len(topics) == wanted or len(taken) + len(places) > allowed or not taken.isdisjoint(places):
+            continue
+        more = int(candidates.passages[places].sum())
+        if passages + more <= allowed_passages:
+            topics.append((" ".join(shared[i]), tuple(candidates.documents[places].tolist())))
+            taken.update(places)
+            passages += more
     return topics
 
 
@@ -256,4 +268,4 @@ def _others(corpus: Corpus, removed: dict[int, str], limit: int, rng: np.random.
     """Passage rows of the documents that are not held out, at most `limit`, drawn where there are more."""
     answering = np.fromiter(removed, dtype=np.int64, count=len(removed))
     rows = np.flatnonzero(~np.isin(corpus.passage_documents, answering))
-    return np.sort(rng.choice(rows, limit, replace=False)) if len(rows) > limit > 0 else rows
+    return np.sort(rng.choice(rows, max(0, limit), replace=False)) if len(rows) > limit else rows
