@@ -193,6 +193,9 @@ def held_out_losses(folder: Path, models: dict[str, Path], seed: int) -> tuple[d
 
 @torch.no_grad()
 def _losses(model: Any, batch: Any) -> np.ndarray:
-    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-    losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), batch["labels"], reduction="none")
-    return losses.sum(dim=1).double().numpy()
+    """Summed loss of each text; the head is only asked about hidden tokens."""
+    states = model.bert(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
+    is_hidden = batch["labels"] != -100
+    targets = batch["labels"][is_hidden]
+    losses = torch.nn.functional.cross_entropy(model.cls(states[is_hidden]), targets, reduction="none")
+    return np.bincount(is_hidden.nonzero()[:, 0].numpy(), losses.double().numpy(), minlength=len(is_hidden))
