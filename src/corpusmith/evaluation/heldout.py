@@ -175,7 +175,9 @@ def _candidates(corpus: Corpus) -> _Candidates:
     _, numbers, counts = np.unique(hashes, return_inverse=True, return_counts=True)
     for place in np.flatnonzero(counts[numbers] > 1):
         titles[place] = ""
-    return _Candidates(documents, titles, np.bincount(corpus.passage_documents)[documents])
+    return _Candidates(
+        documents, titles, np.bincount(corpus.passage_documents, minlength=corpus.n_documents)[documents]
+    )
 
 
 def _first_sentences(corpus: Corpus, documents: np.ndarray) -> Iterator[str]:
