@@ -69,8 +69,15 @@ def encoding(checkpoint: Checkpoint, texts: list[str]) -> Work:
 def training(shape: str, checkpoint: Checkpoint, texts: list[str], precision: str) -> Work:
     """One step of masked language modelling on texts of like length, from fresh weights."""
     layers, size, heads = SHAPES[shape]
-    vocabulary = checkpoint.tokenizer.size
-    config = EncoderConfig("bert", vocabulary, size, layers, heads, 4 * size, 512)
+    config = EncoderConfig(
+        model_type="bert",
+        vocabulary_size=checkpoint.tokenizer.size,
+        hidden_size=size,
+        layers=layers,
+        heads=heads,
+        intermediate_size=4 * size,
+        max_positions=512,
+    )
     encoder = Encoder(config)
     head = MaskedLanguageHead(config)
     encoder.compute_dtype = DTYPES[precision]  # type: ignore[index]
