@@ -31,7 +31,7 @@ TRAINER_BATCH = 32
 """Sequences that the Trainer as it comes takes at a time, where a step has that many."""
 
 LEARNING_RATE = 5e-4
-HELD_OUT = 64
+HELD_OUT = {"sentences": 256, "abstracts": 64}
 MASKING_RATE = 0.15
 
 
@@ -42,12 +42,13 @@ def prepare(folder: Path, shape: str, mix: str, step_size: int, steps: int, seed
     """
     tokenizer = load_checkpoint(VOCABULARY_OF).tokenizer
     of_a_step = texts_of_a_step(draw_texts(mix, 500, seed), tokenizer, step_size)
-    texts = draw_texts(mix, steps * of_a_step + HELD_OUT, seed)
-    for name, part in {"texts": texts[HELD_OUT:], "held_out": texts[:HELD_OUT]}.items():
+    drawn = draw_texts(mix, steps * of_a_step + HELD_OUT[mix], seed)
+    held_out, texts = drawn[: HELD_OUT[mix]], drawn[HELD_OUT[mix] :]
+    for name, part in {"texts": texts, "held_out": held_out}.items():
         (folder / name).mkdir()
         write_shards(part, tokenizer, folder / name)
     write_fresh_model(folder / "start", shape, tokenizer, seed)
-    return {"texts": len(texts) - HELD_OUT, "texts_of_a_step": of_a_step, "words": words(texts[HELD_OUT:])}
+    return {"texts": len(texts), "texts_of_a_step": of_a_step, "words": words(texts)}
 
 
 def texts_of_a_step(sample: list[str], tokenizer: Tokenizer, tokens: int) -> int:
