@@ -156,6 +156,7 @@ def main() -> None:
     parser.add_argument("--encoder", required=True, help="the base model")
     arguments = parser.parse_args()
     environment.keep_freed_memory()
+    environment.bound_kernel_cache()
     out = arguments.out
     kind, _, mode = arguments.step.partition(" ")
     if kind == "search":

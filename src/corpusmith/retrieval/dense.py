@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
+from corpusmith import environment
 from corpusmith.corpus.shards import TokenShards
 from corpusmith.model.arithmetic import DTYPES, fastest_precision, match_cores
 from corpusmith.model.checkpoint import Checkpoint
@@ -45,6 +46,7 @@ class DenseRetriever:
     def __init__(
         self, checkpoint: Checkpoint, batch_tokens: int | None = None, dtype: torch.dtype | None = None
     ) -> None:
+        environment.bound_kernel_cache()
         match_cores()
         self.device = next(checkpoint.encoder.parameters()).device
         self.dtype = dtype or DTYPES[fastest_precision(self.device)]
