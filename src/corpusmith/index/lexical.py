@@ -73,7 +73,7 @@ class LexicalIndex:
         self._vocabulary: dict[str, int] = {}
         self._ids = np.zeros(0, dtype=np.int64)  # [N] ascending: passages stand in the order of their rows
         self._alive = np.zeros(0, dtype=bool)  # [N]
-        self._postings = Postings.weigh(count([], 0), self.config.k1, self.config.b)
+        self._postings = Postings.weigh([], 0, self.config.k1, self.config.b)
         self._added: list[tuple[np.ndarray, csr_array]] = []
 
     def __len__(self) -> int:
@@ -155,17 +155,25 @@ class LexicalIndex:
         """Count in what was added since the last search, and out what was deleted; weigh all terms again."""
         if not self._added and not (compact and not self._alive.all()):
             return
+        ids = np.concatenate([self._ids[self._alive], *(added for added, _ in self._added)])
+        parts = [counts for _, counts in self._added]
+        self._added = []
+        if len(self._ids):
+            old = self._postings.matrix(self._postings.frequencies, len(self._ids)).T.tocsr()[self._alive]
+            parts.insert(0, old.astype(np.int32))
+        if (np.diff(ids) < 0).any():
+            parts, ids = [self._in_order(parts, ids)], np.sort(ids)
+        self._ids, self._alive = ids, np.ones(len(ids), dtype=bool)
+        self._postings = Postings.weigh(parts, len(self._vocabulary), self.config.k1, self.config.b)
+        self.__dict__.pop("_weights", None)
+
+    def _in_order(self, parts: list[csr_array], ids: np.ndarray) -> csr_array:
+        """The parts as one, its rows in the order of their ids."""
         from scipy.sparse import vstack
 
-        old = self._postings.matrix(self._postings.frequencies, len(self._ids)).T.tocsr()[self._alive]
-        parts = [old.astype(np.int32), *(counts for _, counts in self._added)]
         for part in parts:
             part.resize(part.shape[0], len(self._vocabulary))
-        ids = np.concatenate([self._ids[self._alive], *(added for added, _ in self._added)])
-        order = np.argsort(ids)
-        self._ids, self._alive, self._added = ids[order], np.ones(len(ids), dtype=bool), []
-        self._postings = Postings.weigh(vstack(parts, format="csr")[order], self.config.k1, self.config.b)
-        self.__dict__.pop("_weights", None)
+        return vstack(parts, format="csr")[np.argsort(ids)]
 
     def _query_matrix(self, queries: Sequence[str]) -> csr_array:
         """`[Q, V]` how often each query names each known term."""

@@ -18,6 +18,7 @@ from corpusmith.errors import ArtefactError
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
+POSTINGS_A_BLOCK = 2**22
 FREQUENCY_LIMIT = 2**16 - 1
 """Occurrences of a term in one passage are counted up to here; BM25 is flat long before."""
 
@@ -31,24 +32,29 @@ class Postings(NamedTuple):
     weights: np.ndarray
 
     @classmethod
-    def weigh(cls, counts: csr_array, k1: float, b: float) -> Postings:
-        """Postings with BM25 weights (Lucene's variant) from counts passages x terms, `[N, V]`."""
-        n_passages = counts.shape[0]
-        lengths = np.asarray(counts.sum(axis=1), dtype=np.float64)
-        term_major = counts.T.tocsr()
-        document_frequencies = np.diff(term_major.indptr)
+    def weigh(cls, parts: list[csr_array], n_terms: int, k1: float, b: float) -> Postings:
+        """Postings with BM25 weights (Lucene's variant) of passages in the order of the parts.
+
+        Each part is `[n, V]`, counts passages x terms, V at most `n_terms`. Parts are taken out of the list as they
+        are laid into place, so that of no posting there are two copies for long: memory peaks at 14 bytes a posting.
+        """
+        n_passages = sum(part.shape[0] for part in parts)
+        lengths = np.concatenate([np.asarray(part.sum(axis=1), dtype=np.float64) for part in parts] or [np.zeros(0)])
+        document_frequencies = np.zeros(n_terms, dtype=np.int64)
+        for part in parts:
+            terms, counts = np.unique(part.indices, return_counts=True)
+            document_frequencies[terms] += counts
+        indptr = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(document_frequencies)])
+        columns, frequencies = _lay_out(parts, indptr)
         rarities = np.log1p((n_passages - document_frequencies + 0.5) / (document_frequencies + 0.5))
         mean_length = max(lengths.mean(), 1.0) if n_passages else 1.0
         slowness = (k1 * (1 - b + b * lengths / mean_length)).astype(np.float32)
-        frequencies = term_major.data.astype(np.float32)
         weights = np.repeat(rarities.astype(np.float32), document_frequencies)
-        weights *= frequencies / (frequencies + slowness[term_major.indices])
-        return cls(
-            term_major.indptr.astype(np.int64),
-            term_major.indices.astype(np.int32),
-            term_major.data.astype(np.uint16),
-            weights,
-        )
+        for start in range(0, len(weights), POSTINGS_A_BLOCK):
+            block = slice(start, start + POSTINGS_A_BLOCK)
+            occurrences = frequencies[block].astype(np.float32)
+            weights[block] *= occurrences / (occurrences + slowness[columns[block]])
+        return cls(indptr, columns, frequencies, weights)
 
     def matrix(self, values: np.ndarray, n_passages: int) -> csr_array:
         """`[V, N]` terms x passages holding `values[P]`: weights to search, frequencies to count on."""
@@ -69,6 +75,26 @@ class Postings(NamedTuple):
         if len(postings.indptr) != n_terms + 1 or len(sizes) != 1:
             raise ArtefactError(f"the arrays of the index in {folder} do not fit together; build it again.")
         return postings
+
+
+def _lay_out(parts: list[csr_array], indptr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and frequencies, term-major; empties `parts`. Work on a part depends on its own postings alone, not on
+    how many terms there are."""
+    columns = np.empty(indptr[-1], dtype=np.int32)
+    frequencies = np.empty(indptr[-1], dtype=np.uint16)
+    ends = indptr[:-1].copy()
+    first_row = 0
+    while parts:
+        part = parts.pop(0)
+        order = np.argsort(part.indices, kind="stable")
+        rows = np.repeat(np.arange(first_row, first_row + part.shape[0], dtype=np.int32), np.diff(part.indptr))
+        terms, starts, counts = np.unique(part.indices[order], return_index=True, return_counts=True)
+        places = np.arange(len(order)) + np.repeat(ends[terms] - starts, counts)
+        columns[places] = rows[order]
+        frequencies[places] = part.data[order]
+        ends[terms] += counts
+        first_row += part.shape[0]
+    return columns, frequencies
 
 
 def count(documents: list[list[int]], n_terms: int) -> csr_array:
