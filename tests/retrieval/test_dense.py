@@ -10,7 +10,7 @@ from transformers import AutoModel, AutoTokenizer
 from corpusmith.corpus.shards import write_shards
 from corpusmith.model.huggingface import load_checkpoint
 from corpusmith.retrieval import dense
-from corpusmith.retrieval.dense import DenseRetriever
+from corpusmith.retrieval.dense import DenseRetriever, PackedBackend
 
 TEXTS = [
     "A laminar boundary layer on a flat plate.",
@@ -28,9 +28,13 @@ def checkpoint():
     return load_checkpoint("all-MiniLM-L6-v2")
 
 
+def retriever_in(dtype: torch.dtype, checkpoint, **options: int) -> DenseRetriever:
+    return DenseRetriever(checkpoint, PackedBackend(checkpoint, dtype), **options)
+
+
 @pytest.fixture(scope="module")
 def retriever(checkpoint) -> DenseRetriever:
-    return DenseRetriever(checkpoint, dtype=torch.float32)
+    return retriever_in(torch.float32, checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +66,7 @@ def test_a_vector_does_not_depend_on_its_neighbours(retriever: DenseRetriever, v
 
 def test_windows_and_batches_keep_the_order(checkpoint, vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dense, "WINDOW", 3)
-    small = DenseRetriever(checkpoint, batch_tokens=16, dtype=torch.float32)
+    small = retriever_in(torch.float32, checkpoint, batch_tokens=16)
     done: list[tuple[int, int]] = []
     encoded = small.encode(TEXTS, progress=lambda *state: done.append(state))
     assert encoded == pytest.approx(vectors, abs=1e-5)
@@ -71,7 +75,7 @@ def test_windows_and_batches_keep_the_order(checkpoint, vectors: np.ndarray, mon
 
 
 def test_bf16_stays_close_to_float32(checkpoint, vectors: np.ndarray) -> None:
-    coarse = DenseRetriever(checkpoint, dtype=torch.bfloat16).encode(TEXTS)
+    coarse = retriever_in(torch.bfloat16, checkpoint).encode(TEXTS)
     assert (coarse * vectors).sum(axis=1).min() > 0.999
 
 
@@ -91,9 +95,7 @@ def test_tokenised_texts_give_the_same_vectors(
 def test_prompts_of_the_checkpoint_are_put_before_queries_and_documents(
     checkpoint, retriever: DenseRetriever, tmp_path: Path
 ) -> None:
-    prompted = DenseRetriever(
-        replace(checkpoint, prompts={"query": "query: ", "passage": "passage: "}), dtype=torch.float32
-    )
+    prompted = retriever_in(torch.float32, replace(checkpoint, prompts={"query": "query: ", "passage": "passage: "}))
     queries, passages = ([f"{name}: {text}" for text in TEXTS[:2]] for name in ("query", "passage"))
     assert prompted.encode_queries(TEXTS[:2]) == pytest.approx(retriever.encode(queries), abs=1e-5)
     assert prompted.encode_documents(TEXTS[:2]) == pytest.approx(retriever.encode(passages), abs=1e-5)
@@ -110,7 +112,7 @@ def test_no_texts_give_no_vectors(retriever: DenseRetriever) -> None:
 
 
 def test_training_the_encoder_further_leaves_a_retriever_as_it_was(checkpoint) -> None:
-    retriever = DenseRetriever(checkpoint, dtype=torch.float32)
+    retriever = retriever_in(torch.float32, checkpoint)
     before = retriever.encode(TEXTS[:2])
     weight = next(checkpoint.encoder.parameters())
     kept = weight.detach().clone()
@@ -118,7 +120,7 @@ def test_training_the_encoder_further_leaves_a_retriever_as_it_was(checkpoint) -
         weight.neg_()
     try:
         assert np.array_equal(retriever.encode(TEXTS[:2]), before)
-        assert not np.allclose(DenseRetriever(checkpoint, dtype=torch.float32).encode(TEXTS[:2]), before, atol=1e-3)
+        assert not np.allclose(retriever_in(torch.float32, checkpoint).encode(TEXTS[:2]), before, atol=1e-3)
     finally:
         with torch.no_grad():
             weight.copy_(kept)

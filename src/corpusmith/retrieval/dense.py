@@ -5,13 +5,15 @@ to end in batches of a fixed number of tokens, so that every batch costs the sam
 equal length. Where bf16 is the faster (measured, `model/arithmetic.py`) the encoder computes in it, at a cosine of
 0.9999 to its float32 vectors; pooling and normalising are float32 always.
 
-A text's vector does not depend on what it shares a batch with, beyond the rounding of the arithmetic.
+What computes is a `Backend`, from sequences of token ids to vectors; everything around it is the same for all. A
+text's vector does not depend on what it shares a batch with, beyond the rounding of the arithmetic.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -30,30 +32,58 @@ DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 BATCH_TOKENS = {"cpu": 4_096, "cuda": 65_536}
 
 
+class Backend(Protocol):
+    """Computes vectors of token sequences; `batch_tokens` is what it likes to be given at a time."""
+
+    batch_tokens: int
+
+    def encode(self, sequences: list[np.ndarray]) -> np.ndarray:
+        """float32 `[B, D]`, length 1, of B sequences of ids, special tokens included; the longest come first."""
+        ...
+
+
+class PackedBackend:
+    """The encoder itself, on packed batches. Its weights are copied: training it further changes no vectors.
+
+    Args:
+        checkpoint: encoder and pooling.
+        dtype: what the encoder computes in; None takes bf16 where it is the faster, else float32.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype | None = None) -> None:
+        environment.bound_kernel_cache()
+        match_cores()
+        self.device = next(checkpoint.encoder.parameters()).device
+        self.batch_tokens = BATCH_TOKENS.get(self.device.type, BATCH_TOKENS["cpu"])
+        self.dtype = dtype or DTYPES[fastest_precision(self.device)]
+        self._encoder = checkpoint.encoder.for_inference(self.dtype)
+        self._pooling = checkpoint.pooling
+
+    @torch.inference_mode()
+    def encode(self, sequences: list[np.ndarray]) -> np.ndarray:
+        """See `Backend`."""
+        packed = pack(sequences).to(self.device)
+        pooled = pool(self._encoder(packed), packed, self._pooling)
+        return torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy()
+
+
 class DenseRetriever:
     """Encodes queries and documents with one encoder, as L2-normalised float32 vectors.
 
     Both are encoded alike, except that a checkpoint may name prompts to put before them ("query", and "document",
-    "passage" or "corpus", as sentence-transformers looks them up). The encoder's weights are copied when the
-    retriever is made: training it further does not change the vectors.
+    "passage" or "corpus", as sentence-transformers looks them up).
 
     Args:
         checkpoint: encoder, tokenizer, pooling and the most tokens a text may have (what is longer is cut).
-        batch_tokens: tokens of a batch; None takes what fills the device (4,096 on a processor, 65,536 on a GPU).
-        dtype: what the encoder computes in; None takes bf16 where it is the faster, else float32.
+        backend: what computes, made from the same checkpoint; None takes a `PackedBackend`.
+        batch_tokens: tokens of a batch; None takes what the backend likes best.
     """
 
-    def __init__(
-        self, checkpoint: Checkpoint, batch_tokens: int | None = None, dtype: torch.dtype | None = None
-    ) -> None:
-        environment.bound_kernel_cache()
-        match_cores()
-        self.device = next(checkpoint.encoder.parameters()).device
-        self.dtype = dtype or DTYPES[fastest_precision(self.device)]
-        self.batch_tokens = batch_tokens or BATCH_TOKENS.get(self.device.type, BATCH_TOKENS["cpu"])
-        self._encoder = checkpoint.encoder.for_inference(self.dtype)
+    def __init__(self, checkpoint: Checkpoint, backend: Backend | None = None, batch_tokens: int | None = None) -> None:
+        self.backend = backend or PackedBackend(checkpoint)
+        self.batch_tokens = batch_tokens or self.backend.batch_tokens
+        self._dimension = checkpoint.encoder.config.hidden_size
         self._tokenizer = checkpoint.tokenizer
-        self._pooling = checkpoint.pooling
         self._max_tokens = checkpoint.max_tokens
         self._query_prompt = checkpoint.prompts.get("query", "")
         named = (checkpoint.prompts.get(name) for name in DOCUMENT_PROMPTS)
@@ -62,7 +92,7 @@ class DenseRetriever:
     @property
     def dimension(self) -> int:
         """D, the width of the vectors."""
-        return self._encoder.config.hidden_size
+        return self._dimension
 
     def encode(self, texts: Sequence[str], progress: Progress | None = None, prompt: str = "") -> np.ndarray:
         """`[N, D]` float32 vectors in the order of the texts, `prompt` put before each.
@@ -119,7 +149,7 @@ class DenseRetriever:
         for start, window in _ahead(total, tokens_of):
             done = start
             for places, batch in self._batches(window):
-                vectors[start + places] = self._encode_batch(batch)
+                vectors[start + places] = self.backend.encode(batch)
                 done += len(places)
                 if progress is not None:
                     progress(done, total)
@@ -133,12 +163,6 @@ class DenseRetriever:
         batch_of = (np.cumsum(lengths[order]) - 1) // self.batch_tokens
         for places in np.split(order, np.flatnonzero(np.diff(batch_of)) + 1):
             yield places, [sequences[place] for place in places]
-
-    @torch.inference_mode()
-    def _encode_batch(self, sequences: list[np.ndarray]) -> np.ndarray:
-        packed = pack(sequences).to(self.device)
-        pooled = pool(self._encoder(packed), packed, self._pooling)
-        return torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy()
 
 
 def _ahead(total: int, tokens_of: Callable[[int, int], list[np.ndarray]]) -> Iterator[tuple[int, list[np.ndarray]]]:
