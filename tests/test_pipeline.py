@@ -17,8 +17,10 @@ import pytest
 import corpusmith
 from corpusmith.artefact import open_artefact, read_manifest
 from corpusmith.errors import ArtefactError, CorpusError, MachineError, RecipeError
+from corpusmith.model.huggingface import load_checkpoint
 from corpusmith.pipeline import build
 from corpusmith.recipe import Recipe, parse_recipe
+from corpusmith.retrieval.encoding import make_retriever
 from corpusmith.search import load
 
 STAGE = {
@@ -140,6 +142,22 @@ def test_another_option_reruns_only_what_depends_on_it(
     changed = {name for name, digest in digests(out).items() if before[name] != digest}
     assert changed == {"choice", "model", "index", "evaluation"}
     assert json.loads((out / "index" / "settings.json").read_text())["feedback"] == 0.25
+
+
+def test_another_way_to_encode_rebuilds_vectors_and_what_follows_and_is_remembered_for_queries(
+    built: Path, base_model: Path, documents: Path, tmp_path: Path, sentences: list[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(built, out)
+    before = digests(out)
+    build(documents, recipe=recipe_for(base_model, encoding={"method": "float32"}), out=out)
+    kept = {name for name, digest in digests(out).items() if before[name] == digest}
+    assert kept == {"corpus", "tokens", "heldout", "lexical"}
+    expected = make_retriever(load_checkpoint(out / "model"), "float32").encode(sentences)
+    assert np.array_equal(load(out).encode(sentences), expected)
+    dense = np.load(out / "index" / "dense" / "vectors.npy")
+    contents = [passage.content for passage in load(out).corpus.passages()]
+    assert dense == pytest.approx(load(out).encode(contents), abs=1e-5)
 
 
 def test_a_damaged_step_is_named_and_built_again(

@@ -273,7 +273,7 @@ def encode(
     from corpusmith.model.huggingface import load_checkpoint
     from corpusmith.pipeline.workspace import fingerprint
     from corpusmith.progress import TerminalWatcher
-    from corpusmith.retrieval.dense import DenseRetriever
+    from corpusmith.retrieval.encoding import Encoding, make_retriever
     from corpusmith.retrieval.vectors import encode_to_file
 
     if out.is_dir() or not out.parent.is_dir():
@@ -281,12 +281,13 @@ def encode(
     model = folder / "model" if (folder / "model").is_dir() else folder
     lines = _lines(texts)
     checkpoint = load_checkpoint(model)
-    retriever = DenseRetriever(checkpoint)
+    method = Encoding.open(folder / "index").method
+    retriever = make_retriever(checkpoint, method)
 
     def fill(start: int, stop: int, vectors: np.ndarray, progress: Progress) -> None:
         vectors[:] = retriever.encode(lines[start:stop], progress)
 
-    key = digest_json([lines.digest(), fingerprint(checkpoint), str(retriever.dtype)])
+    key = digest_json([lines.digest(), fingerprint(checkpoint), method])
     with TerminalWatcher(errors) as watcher:
         watcher.start("encode", f"{len(lines)} texts", reused=False)
         encode_to_file(out, len(lines), retriever.dimension, fill, watcher.advance, key)

@@ -23,6 +23,7 @@ from corpusmith.errors import RecipeError
 from corpusmith.evaluation.heldout import HeldoutConfig
 from corpusmith.index.lexical import LexicalConfig
 from corpusmith.objective.registry import ObjectiveConfig
+from corpusmith.retrieval.encoding import EncodingConfig
 from corpusmith.retrieval.pairs import PairsConfig
 from corpusmith.training.budget import BudgetConfig
 from corpusmith.training.config import TrainingConfig
@@ -92,6 +93,8 @@ class Recipe(Config):
     """Reading, cleaning, deduplication, passages."""
     model: ModelConfig = ModelConfig()
     """Where weights come from."""
+    encoding: EncodingConfig = EncodingConfig()
+    """How vectors are computed."""
     lexical: LexicalConfig = LexicalConfig()
     """The BM25 side."""
     heldout: HeldoutConfig = HeldoutConfig()

@@ -15,12 +15,13 @@ from corpusmith.index.dense import DenseIndex
 from corpusmith.index.lexical import LexicalIndex
 from corpusmith.index.search import Mode, SearchEngine, SearchSettings
 from corpusmith.model.huggingface import load_checkpoint
-from corpusmith.retrieval.dense import DenseRetriever
+from corpusmith.retrieval.encoding import Encoding, make_retriever
 
 if TYPE_CHECKING:
     import numpy as np
 
     from corpusmith.evaluation.base import QuerySet
+    from corpusmith.retrieval.dense import DenseRetriever
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def load(folder: str | Path) -> Searcher:
             )
         open_artefact(part, part.name)
     corpus = Corpus.open(index / "corpus")
-    retriever = DenseRetriever(load_checkpoint(model))
+    retriever = make_retriever(load_checkpoint(model), Encoding.open(index).method)
     try:
         settings = SearchSettings(**json.loads((index / "settings.json").read_text(encoding="utf-8")))
     except ValueError as error:

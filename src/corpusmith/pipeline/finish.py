@@ -120,6 +120,7 @@ def make_index(work: Workspace, draft: Draft) -> None:
     dense.add(np.arange(work.corpus.n_passages), work.vectors(work.choice["model"]))
     (draft.folder / "dense").mkdir()
     dense.save(draft.folder / "dense")
+    work.encoding(work.choice["model"]).save(draft.folder)
     (draft.folder / "settings.json").write_text(json.dumps(work.choice["settings"], indent=2), encoding="utf-8")
 
 

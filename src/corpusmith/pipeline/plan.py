@@ -132,11 +132,11 @@ def _encoding_speed(work: Workspace) -> float:
     """Tokens a second that this machine encodes with the base model."""
     import numpy as np
 
-    from corpusmith.retrieval.dense import DenseRetriever
+    from corpusmith.retrieval.encoding import make_retriever
 
     words = np.random.default_rng(0).integers(0, 1000, (PROBE_SEQUENCES, PROBE_TOKENS - 2))
     texts = [" ".join(f"w{word}" for word in row[: PROBE_TOKENS // 4]) for row in words]
-    retriever = DenseRetriever(work.base)
+    retriever = make_retriever(work.base, work.recipe.encoding.method)
     retriever.encode(texts[:4])
     tokens = sum(len(ids) + 2 for ids in work.base.tokenizer.encode(texts))
     started = environment.seconds()

@@ -19,7 +19,7 @@ from corpusmith.index.lexical import LexicalIndex
 from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.pipeline.workspace import DEFAULT_SEARCH, Workspace
 from corpusmith.retrieval.base import Progress
-from corpusmith.retrieval.dense import DenseRetriever
+from corpusmith.retrieval.encoding import Encoding, make_retriever
 from corpusmith.retrieval.pairs import labelled_pairs, mine_candidates, save_pairs
 from corpusmith.retrieval.pairs import make_pairs as pairs_from_corpus
 from corpusmith.retrieval.vectors import encode_to_file
@@ -89,7 +89,9 @@ def make_trained(work: Workspace, draft: Draft) -> None:
 
 
 def _encode(work: Workspace, checkpoint: Checkpoint, draft: Draft) -> None:
-    retriever = DenseRetriever(checkpoint)
+    encoding = Encoding(work.recipe.encoding.method)
+    encoding.save(draft.folder)
+    retriever = make_retriever(checkpoint, encoding.method)
     shards = work.shards
 
     def encode(start: int, stop: int, out: np.ndarray, progress: Progress) -> None:

@@ -82,7 +82,8 @@ def chain(work: Workspace) -> list[Step]:
     """All steps of a build, in order."""
     recipe = work.recipe
     options = recipe.model_dump(mode="json")
-    encoding = {"model": options["model"], "base": fingerprint(work.base)}
+    tokens = {"model": options["model"], "base": fingerprint(work.base)}
+    encoding = {"encoding": options["encoding"]}
     labels = work.query_digests if recipe.pairs.source == "labels" else {}
     encoded = ("tokens", "heldout", *(["demonstration"] if work.is_demonstration else []))
     stages = [f"stage-{number}" for number in range(1, len(recipe.stages) + 1)]
@@ -103,7 +104,7 @@ def chain(work: Workspace) -> list[Step]:
 
     steps = [
         step("corpus", "read, clean, split", prepare.make_corpus, {"corpus": options["corpus"]}),
-        step("tokens", "cut passages into word pieces", prepare.make_tokens, encoding, "corpus"),
+        step("tokens", "cut passages into word pieces", prepare.make_tokens, tokens, "corpus"),
         step("heldout", "queries from the corpus", prepare.make_heldout, {"heldout": options["heldout"]}, "corpus"),
     ]
     if demonstration:
@@ -115,10 +116,8 @@ def chain(work: Workspace) -> list[Step]:
             "base",
             f"encode with {recipe.model.base}",
             prepare.make_base,
-            encoding,
-            "tokens",
-            "heldout",
-            *demonstration,
+            tokens | encoding,
+            *encoded,
             resumable=True,
         ),
     ]
@@ -134,7 +133,7 @@ def chain(work: Workspace) -> list[Step]:
         steps.append(step(f"stage-{number}", note, _stage(number, stage), config, *parents, resumable=True))
     if stages:
         parents = (*encoded, stages[-1])
-        steps.append(step("trained", "encode with it", prepare.make_trained, {}, *parents, resumable=True))
+        steps.append(step("trained", "encode with it", prepare.make_trained, encoding, *parents, resumable=True))
     searching = {"search": options["search"], "lexical": options["lexical"]}
     return [
         *steps,

@@ -37,6 +37,7 @@ from corpusmith.model.huggingface import load_checkpoint
 from corpusmith.pipeline.chain import Watcher
 from corpusmith.recipe import Recipe
 from corpusmith.retrieval.dense import DenseRetriever
+from corpusmith.retrieval.encoding import Encoding, make_retriever
 
 STEPS = "steps"
 FOR_USERS = ("model", "index")
@@ -53,6 +54,7 @@ class Workspace:
         self.paths, self.recipe, self.folder, self.watcher = list(paths), recipe, folder, watcher
         self.manifests: dict[str, Manifest] = {}
         self.reused: set[str] = set()
+        self._retrievers: dict[str, DenseRetriever] = {}
 
     def path(self, step: str) -> Path:
         """The folder of a step."""
@@ -165,6 +167,17 @@ class Workspace:
         """`[N, D]` vectors of all passages from the step "base" or "trained"."""
         return open_array(self.path(step) / "vectors.npy")
 
+    def encoding(self, step: str) -> Encoding:
+        """What the vectors of the step "base" or "trained" were computed with."""
+        return Encoding.open(self.path(step))
+
+    def retriever(self, step: str) -> DenseRetriever:
+        """Encodes with the model of "base" or "trained", as that step did; made once, since that can take seconds."""
+        if step not in self._retrievers:
+            checkpoint = self.base if step == "base" else self.trained_checkpoint()
+            self._retrievers[step] = make_retriever(checkpoint, self.encoding(step).method)
+        return self._retrievers[step]
+
     def trained_checkpoint(self) -> Checkpoint:
         """The model after the last stage."""
         return self.stage_checkpoint(len(self.recipe.stages))
@@ -205,7 +218,7 @@ class Workspace:
 
     def engine(self, step: str, collection: str | None = None) -> SearchEngine:
         """Search with the model and vectors of "base" or "trained", over the corpus or one of the `collections`."""
-        retriever = DenseRetriever(self.base if step == "base" else self.trained_checkpoint())
+        retriever = self.retriever(step)
         if collection is None:
             dense = DenseIndex(retriever.dimension)
             dense.add(np.arange(self.corpus.n_passages), self.vectors(step))
