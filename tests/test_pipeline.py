@@ -160,6 +160,14 @@ def test_another_way_to_encode_rebuilds_vectors_and_what_follows_and_is_remember
     assert dense == pytest.approx(load(out).encode(contents), abs=1e-5)
 
 
+def test_a_build_says_whether_int8_was_near_enough(base_model: Path, documents: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(base_model, stages=False, encoding={"method": "int8", "int8_cosine": 1.0})
+    result = build(documents, recipe=recipe, out=tmp_path)
+    (sentence,) = [line for line in result.summary["verdict"] if line.startswith("Encoding: auto.")]
+    assert sentence.endswith("int8 is not used.")
+    assert json.loads((tmp_path / "index" / "encoding.json").read_text())["method"] == "auto"
+
+
 def test_a_damaged_step_is_named_and_built_again(
     built: Path, base_model: Path, documents: Path, tmp_path: Path
 ) -> None:

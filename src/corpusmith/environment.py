@@ -109,11 +109,22 @@ def cache_folder() -> Path:
 
 def has_native_bf16() -> bool:
     """Whether this processor says that it multiplies bf16 in hardware (AVX512_BF16, AMX or Arm's BF16)."""
+    return _processor_has("avx512_bf16", "amx_bf16", " bf16")
+
+
+def has_native_int8() -> bool:
+    """Whether this processor multiplies unsigned by signed bytes in one instruction that cannot overflow (VNNI, AMX);
+    elsewhere PyTorch's products of bytes are slow, or overflow in between."""
+    return _processor_has("avx512_vnni", "avx_vnni", "amx_int8")
+
+
+def _processor_has(*features: str) -> bool:
+    """Whether Linux lists one of these among the processor's features."""
     try:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:
         return False
-    return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16"))
+    return any(feature in flags for feature in features)
 
 
 def versions() -> dict[str, str]:

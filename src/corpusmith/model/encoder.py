@@ -18,6 +18,7 @@ from corpusmith.model.config import EncoderConfig
 from corpusmith.model.layers import Norm, TransformerLayer, initialise
 from corpusmith.model.linear import InferenceLinear, Linear
 from corpusmith.model.packed import PackedBatch
+from corpusmith.model.quantised import quantise
 
 
 class Embeddings(nn.Module):
@@ -89,10 +90,15 @@ class Encoder(nn.Module):
         hidden = self.final_norm(hidden)
         return permute(hidden, layout.inverse, layout.order)
 
-    def for_inference(self, dtype: torch.dtype) -> Encoder:
-        """A copy for encoding only: linear maps stored in `dtype`, no gradients, nothing shared with this one."""
+    def for_inference(self, dtype: torch.dtype, int8: bool = False) -> Encoder:
+        """A copy for encoding only: linear maps stored in `dtype`, no gradients, nothing shared with this one.
+
+        With `int8` the linear maps are those of `quantised`; everything else is computed in `dtype`.
+        """
         twin = copy.deepcopy(self).requires_grad_(False).eval()
         twin.compute_dtype = dtype
+        if int8:
+            quantise(twin)
         for part in list(twin.modules()):
             for name, child in part.named_children():
                 if isinstance(child, Linear):

@@ -36,6 +36,9 @@ def make_choice(work: Workspace, draft: Draft) -> None:
     validation = _Validation(work)
     choices: list[Choice] = []
     model = _choose_model(work, validation, choices)
+    encoding = work.encoding(model)
+    if encoding.reason:
+        choices.append(Choice("encoding", encoding.method, encoding.reason, ()))
     settings = _choose_settings(work, model, validation, choices)
     content = {
         "model": model,

@@ -19,7 +19,7 @@ from corpusmith.index.lexical import LexicalIndex
 from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.pipeline.workspace import DEFAULT_SEARCH, Workspace
 from corpusmith.retrieval.base import Progress
-from corpusmith.retrieval.encoding import Encoding, make_retriever
+from corpusmith.retrieval.encoding import choose_encoding, make_retriever
 from corpusmith.retrieval.pairs import labelled_pairs, mine_candidates, save_pairs
 from corpusmith.retrieval.pairs import make_pairs as pairs_from_corpus
 from corpusmith.retrieval.vectors import encode_to_file
@@ -89,8 +89,10 @@ def make_trained(work: Workspace, draft: Draft) -> None:
 
 
 def _encode(work: Workspace, checkpoint: Checkpoint, draft: Draft) -> None:
-    encoding = Encoding(work.recipe.encoding.method)
+    encoding = choose_encoding(work.recipe.encoding, checkpoint, work.shards, work.recipe.seed)
     encoding.save(draft.folder)
+    if encoding.reason:
+        work.watcher.say(f"  {encoding.reason}")
     retriever = make_retriever(checkpoint, encoding.method)
     shards = work.shards
 

@@ -48,15 +48,16 @@ class PackedBackend:
     Args:
         checkpoint: encoder and pooling.
         dtype: what the encoder computes in; None takes bf16 where it is the faster, else float32.
+        int8: whether its linear maps are quantised (`model.quantised.is_available` says where they can be).
     """
 
-    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype | None = None) -> None:
+    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype | None = None, int8: bool = False) -> None:
         environment.bound_kernel_cache()
         match_cores()
         self.device = next(checkpoint.encoder.parameters()).device
         self.batch_tokens = BATCH_TOKENS.get(self.device.type, BATCH_TOKENS["cpu"])
         self.dtype = dtype or DTYPES[fastest_precision(self.device)]
-        self._encoder = checkpoint.encoder.for_inference(self.dtype)
+        self._encoder = checkpoint.encoder.for_inference(self.dtype, int8)
         self._pooling = checkpoint.pooling
 
     @torch.inference_mode()
