@@ -11,7 +11,17 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-RECORDED_PACKAGES = ("corpusmith", "torch", "numpy", "tokenizers", "transformers", "bm25s", "pyarrow")
+RECORDED_PACKAGES = (
+    "corpusmith",
+    "torch",
+    "numpy",
+    "tokenizers",
+    "transformers",
+    "bm25s",
+    "pyarrow",
+    "onnxruntime",
+    "openvino",
+)
 
 
 def now() -> str:

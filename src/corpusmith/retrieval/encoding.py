@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from corpusmith.model.checkpoint import Checkpoint
     from corpusmith.retrieval.dense import Backend, DenseRetriever
 
-Method = Literal["auto", "float32", "bf16", "int8"]
+Method = Literal["auto", "float32", "bf16", "int8", "onnx", "openvino"]
 FILE = "encoding.json"
 SAMPLE = 256
 """Passages on which int8 is compared with float32."""
@@ -35,9 +35,11 @@ class EncodingConfig(Config):
     """How vectors are computed, those of passages as well as those of queries."""
 
     method: Method = "auto"
-    """The arithmetic. "auto" takes bf16 where the processor multiplies it in hardware, else float32. "int8" quantises
-    the linear maps, for processors with VNNI or AMX, if the corpus's own passages lose no more than `int8_cosine`
-    allows; otherwise the build does as with "auto", and says so."""
+    """The arithmetic, or what computes in PyTorch's place. "auto" takes bf16 where the processor multiplies it
+    in hardware, else float32. "int8" quantises the linear maps, for processors with VNNI or AMX, if the corpus's own
+    passages lose no more than `int8_cosine` allows; otherwise the build does as with "auto", and says so. "onnx" is
+    ONNX Runtime in float32, "openvino" OpenVINO in bf16 or float32 as "auto"; each is an extra of the same name to
+    install."""
     int8_cosine: float = Field(default=0.99, gt=0, le=1)
     """The least cosine between int8 and float32 vectors of the same passages: their mean must reach it, and 95% of
     them. Above 0, at most 1."""
@@ -99,6 +101,9 @@ def make_retriever(checkpoint: Checkpoint, method: Method = "auto") -> DenseRetr
 
     Where int8 was chosen on another machine and this one cannot do it, "auto" stands in: its vectors lie nearer to
     what int8 approximates.
+
+    Raises:
+        RecipeError: the method needs a package that is not installed.
     """
     from corpusmith.retrieval.dense import DenseRetriever
 
@@ -109,6 +114,12 @@ def _backend(checkpoint: Checkpoint, method: Method) -> Backend:
     import torch
 
     from corpusmith.retrieval.dense import PackedBackend
+    from corpusmith.retrieval.runtimes import OnnxBackend, OpenVinoBackend
+
+    if method == "onnx":
+        return OnnxBackend(checkpoint)
+    if method == "openvino":
+        return OpenVinoBackend(checkpoint)
 
     dtypes = {"float32": torch.float32, "bf16": torch.bfloat16}
     return PackedBackend(checkpoint, dtypes.get(method), int8=method == "int8" and _can_int8(checkpoint))
