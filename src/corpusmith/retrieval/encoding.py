@@ -35,8 +35,8 @@ class EncodingConfig(Config):
     """How vectors are computed, those of passages as well as those of queries."""
 
     method: Method = "auto"
-    """The arithmetic, or what computes in PyTorch's place. "auto" takes bf16 where the processor multiplies it
-    in hardware, else float32. "int8" quantises the linear maps, for processors with VNNI or AMX, if the corpus's own
+    """The arithmetic, or what computes in PyTorch's place. "auto" takes bf16 where that is clearly
+    the faster, else float32. "int8" quantises the linear maps, for processors with VNNI or AMX, if the corpus's own
     passages lose no more than `int8_cosine` allows; otherwise the build does as with "auto", and says so. "onnx" is
     ONNX Runtime in float32, "openvino" OpenVINO in bf16 or float32 as "auto"; each is an extra of the same name to
     install."""

@@ -3,7 +3,7 @@
 Both are optional, and both want rectangles: a batch, whose sequences come sorted by length, is cut into rectangles of
 nearly equal lengths, so that little of them is padding. The graph is made on the spot from the checkpoint at hand,
 which takes seconds, and kept nowhere. Vectors are those of float32 to about 1e-6, except that OpenVINO computes in bf16
-where the processor multiplies it in hardware.
+where that is the faster.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import numpy as np
 import torch
 
 from corpusmith.errors import RecipeError
+from corpusmith.model.arithmetic import DTYPES, fastest_precision
 from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.padded import PaddedEncoder
-from corpusmith.retrieval.dense import fastest_dtype
+
 
 BATCH_TOKENS = 4_096
 FILLED = 0.8
@@ -66,7 +67,7 @@ class OpenVinoBackend:
 
     Args:
         checkpoint: encoder and pooling; neither is shared.
-        dtype: float32 or bf16; None takes bf16 where the processor multiplies it in hardware, else float32.
+        dtype: float32 or bf16; None takes bf16 where it is the faster, else float32.
 
     Raises:
         RecipeError: openvino is not installed.
@@ -76,7 +77,7 @@ class OpenVinoBackend:
 
     def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype | None = None) -> None:
         openvino = _package("openvino", "openvino")
-        dtype = dtype or fastest_dtype(torch.device("cpu"))
+        dtype = dtype or DTYPES[fastest_precision(torch.device("cpu"))]
         options = {
             "INFERENCE_PRECISION_HINT": "bf16" if dtype == torch.bfloat16 else "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),

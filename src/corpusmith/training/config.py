@@ -60,7 +60,7 @@ class TrainingConfig(Config):
 
     precision: Literal["auto", "bf16", "float32"] = "auto"
     """Arithmetic of the encoder's products; weights and their updates are float32 in any case. "auto" takes bf16 where
-    the processor multiplies it in hardware."""
+    it is clearly the faster, which is measured once for a kind of processor."""
 
     @model_validator(mode="after")
     def _phases_fit(self) -> Self:
