@@ -10,8 +10,9 @@ interleaved; what is compared are real tokens a second (padding does not count).
 
 Speed only counts at equal loss. After the last step the models are asked for the loss on texts held out, all by the
 peer's library in float32. Systems draw other batches and masks from the same texts, as their samplers do, so their
-losses agree no better than those of two seeds of one system (trained on 24,000 tokens of sentences: ours with three
-seeds 7.62 to 7.66, the Trainer with two 7.63 to 7.68). They pass for equal within TOLERANCE of the peer's loss.
+losses agree no better than those of two seeds of one system. In a small trial, on sentences of 24,000 tokens, ours
+ended with three seeds at 7.62 to 7.66 and the Trainer with two at 7.63 to 7.68; on 384 pairs, 16 at a time, ours ended
+at 0.585 to 0.604 and sentence-transformers at 0.581 to 0.587. Losses pass for equal within TOLERANCE of the peer's.
 
 Results go to benchmarks/results/pretrain.json as cases finish, beside those of cases measured before, and are drawn to
 pretrain.png beside it where matplotlib is installed.
@@ -41,7 +42,7 @@ from transformers.utils import logging
 from corpusmith import environment
 
 OURS = "corpusmith"
-TOLERANCE = 0.02
+TOLERANCE = {"mlm": 0.02, "contrastive": 0.05}
 COMPARISONS = {"mlm": pretrain_mlm, "contrastive": pretrain_contrastive}
 PEERS = ("torch", "transformers", "sentence-transformers", "accelerate", "datasets")
 
@@ -108,7 +109,7 @@ def run_case(case: Case, seed: int, pythons: dict[str, str]) -> dict[str, Any]:
         found = train_side_by_side(folder, workers, case, seed, pythons)
         models = {name: folder / name for name, run in found.items() if isinstance(run, TrainedSystem)}
         losses, weights = comparison.held_out_losses(folder, {"start": folder / "start"} | models, seed)
-    systems = describe(found, losses, weights, prepared["texts"])
+    systems = describe(found, losses, weights, prepared["texts"], TOLERANCE[case.objective])
     return {
         "date": environment.now(),
         "machine": environment.machine(),
@@ -152,7 +153,11 @@ def train_side_by_side(
 
 
 def describe(
-    found: dict[str, TrainedSystem | str], losses: dict[str, np.ndarray], weights: np.ndarray, texts: int
+    found: dict[str, TrainedSystem | str],
+    losses: dict[str, np.ndarray],
+    weights: np.ndarray,
+    texts: int,
+    tolerance: float,
 ) -> dict[str, dict[str, Any]]:
     """The results' entry of every system; ours stands beside each that ran."""
     entries: dict[str, dict[str, Any]] = {}
@@ -176,17 +181,19 @@ def describe(
         }
         if isinstance(ours, TrainedSystem) and name != OURS:
             entries[name]["ours_is_faster_by"] = speed_ratio(run.seconds_a_token, ours.seconds_a_token)
-            entries[name]["our_loss_is_higher_by"] = loss_difference(losses[OURS], losses[name], weights)
+            entries[name]["our_loss_is_higher_by"] = loss_difference(losses[OURS], losses[name], weights, tolerance)
     return entries
 
 
-def loss_difference(ours: np.ndarray, peer: np.ndarray, weights: np.ndarray, seed: int = 0) -> dict[str, Any]:
-    """Our mean held-out loss less the peer's, with a 95% bootstrap interval over texts, and whether that is nothing."""
+def loss_difference(
+    ours: np.ndarray, peer: np.ndarray, weights: np.ndarray, tolerance: float, seed: int = 0
+) -> dict[str, Any]:
+    """Our mean held-out loss less the peer's, with a 95% bootstrap interval over texts, and whether it is small."""
     drawn = np.random.default_rng(seed).integers(len(ours), size=(10_000, len(ours)))
     differences = (ours - peer)[drawn].sum(axis=1) / weights[drawn].sum(axis=1)
     low, high = np.quantile(differences, [0.025, 0.975])
     mean = float((ours - peer).sum() / weights.sum())
-    equal = abs(mean) <= TOLERANCE * float(peer.sum() / weights.sum())
+    equal = abs(mean) <= tolerance * float(peer.sum() / weights.sum())
     return {"mean": round(mean, 4), "low": round(float(low), 4), "high": round(float(high), 4), "equal": equal}
 
 

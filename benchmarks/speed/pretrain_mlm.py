@@ -31,7 +31,8 @@ TRAINER_BATCH = 32
 """Sequences that the Trainer as it comes takes at a time, where a step has that many."""
 
 LEARNING_RATE = 5e-4
-HELD_OUT = {"sentences": 256, "abstracts": 64}
+HELD_OUT = {"sentences": 256, "abstracts": 32}
+"""Texts, so many that each mix has well over a thousand tokens to name."""
 MASKING_RATE = 0.15
 
 
