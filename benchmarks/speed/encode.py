@@ -8,8 +8,8 @@ at least LIKE_FIDELITY.
     CORPUSMITH_DATA=DATA python -m benchmarks.speed.encode \\
         --peer-python onnx=ENV/bin/python openvino=ENV/bin/python
 
-The ONNX and OpenVINO backends take part where their interpreter, with sentence-transformers[onnx] or [openvino], is
-given: their packages ask for other versions of transformers than ours. Results go to benchmarks/results/encode.json,
+The ONNX and OpenVINO backends, sentence-transformers' and ours, take part where an interpreter is given that has them
+and sentence-transformers[onnx] or [openvino]: these packages ask for other versions of transformers than ours. Results go to benchmarks/results/encode.json,
 and drawn to encode.png beside it where matplotlib is installed.
 """
 
@@ -42,6 +42,8 @@ PEER = "benchmarks.speed.encode_peers:sentence_transformers"
 SYSTEMS: dict[str, tuple[str, dict[str, Any], str | None]] = {
     OURS: ("benchmarks.speed.encode:ours", {"base": BASE, "method": "auto"}, None),
     "corpusmith, int8": ("benchmarks.speed.encode:ours", {"base": BASE, "method": "int8"}, None),
+    "corpusmith, onnx": ("benchmarks.speed.encode:ours", {"base": BASE, "method": "onnx"}, "onnx"),
+    "corpusmith, openvino": ("benchmarks.speed.encode:ours", {"base": BASE, "method": "openvino"}, "openvino"),
     REFERENCE: (PEER, {"kind": "float32"}, None),
     "sentence-transformers, bf16": (PEER, {"kind": "bf16"}, None),
     "sentence-transformers, onnx": (PEER, {"kind": "onnx"}, "onnx"),

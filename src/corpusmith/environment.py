@@ -92,6 +92,18 @@ def bound_kernel_cache() -> None:
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 
+def share_cores() -> None:
+    """Let threads that wait for each other give up their core after some ten microseconds, instead of milliseconds.
+
+    GNU OpenMP waits by spinning, which is fastest when nobody else wants the cores. Beside one busy process encoding
+    then took 1.7 times as long as without spinning, and beside two of them 2 to 4 times; on a quiet machine giving up
+    early costs under 1%, and never spinning 4%. A choice the user made in the environment stands. Takes effect if
+    called before torch is imported.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+
+
 def allow_tokenizer_threads() -> None:
     """Let the tokenizers library use every core, without its warning when this process forks later; a choice the
     user made in the environment stands."""
