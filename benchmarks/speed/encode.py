@@ -9,8 +9,8 @@ at least LIKE_FIDELITY.
         --peer-python onnx=ENV/bin/python openvino=ENV/bin/python
 
 The ONNX and OpenVINO backends, sentence-transformers' and ours, take part where an interpreter is given that has them
-and sentence-transformers[onnx] or [openvino]: these packages ask for other versions of transformers than ours. Results go to benchmarks/results/encode.json,
-and drawn to encode.png beside it where matplotlib is installed.
+and sentence-transformers[onnx] or [openvino]: these packages ask for other versions of transformers than ours. Results
+go to benchmarks/results/encode.json, and drawn to encode.png beside it where matplotlib is installed.
 """
 
 from __future__ import annotations

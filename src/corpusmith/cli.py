@@ -270,6 +270,7 @@ def encode(
       cut -f2 table.tsv | corpusmith encode papers - --out vectors.npy
     """
     from corpusmith.artefact import digest_json
+    from corpusmith.model.arithmetic import best_device
     from corpusmith.model.huggingface import load_checkpoint
     from corpusmith.pipeline.workspace import fingerprint
     from corpusmith.progress import TerminalWatcher
@@ -280,7 +281,7 @@ def encode(
         raise RecipeError(f"cannot write {out}: it must be a file in a folder that is there; choose another --out.")
     model = folder / "model" if (folder / "model").is_dir() else folder
     lines = _lines(texts)
-    checkpoint = load_checkpoint(model)
+    checkpoint = load_checkpoint(model).to(best_device())
     method = Encoding.open(folder / "index").method
     retriever = make_retriever(checkpoint, method)
 

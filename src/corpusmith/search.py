@@ -14,6 +14,7 @@ from corpusmith.errors import ArtefactError, EvaluationError
 from corpusmith.index.dense import DenseIndex
 from corpusmith.index.lexical import LexicalIndex
 from corpusmith.index.search import Mode, SearchEngine, SearchSettings
+from corpusmith.model.arithmetic import best_device
 from corpusmith.model.huggingface import load_checkpoint
 from corpusmith.retrieval.encoding import Encoding, make_retriever
 
@@ -103,7 +104,7 @@ def load(folder: str | Path) -> Searcher:
             )
         open_artefact(part, part.name)
     corpus = Corpus.open(index / "corpus")
-    retriever = make_retriever(load_checkpoint(model), Encoding.open(index).method)
+    retriever = make_retriever(load_checkpoint(model).to(best_device()), Encoding.open(index).method)
     try:
         settings = SearchSettings(**json.loads((index / "settings.json").read_text(encoding="utf-8")))
     except ValueError as error:

@@ -34,6 +34,11 @@ ADVANTAGE = 1.2
 """How many times faster bf16 must be to be chosen: it costs a little exactness."""
 
 
+def best_device() -> torch.device:
+    """The GPU where PyTorch finds one (an empty CUDA_VISIBLE_DEVICES hides it), else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def fastest_precision(device: torch.device) -> Precision:
     """bf16 where it is clearly faster on this device, else float32."""
     if device.type != "cpu":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
+
+import torch
 
 from corpusmith.model.encoder import Encoder
 from corpusmith.model.heads import MaskedLanguageHead
@@ -36,3 +38,10 @@ class Checkpoint:
     name: str
     hf_config: dict[str, Any]
     prompts: dict[str, str] = field(default_factory=dict)
+
+    def to(self, device: torch.device) -> Self:
+        """Itself, with its weights moved to this device."""
+        self.encoder.to(device)
+        if self.head is not None:
+            self.head.to(device)
+        return self

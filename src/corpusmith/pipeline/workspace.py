@@ -32,6 +32,7 @@ from corpusmith.evaluation.heldout import MINIMUM_QUERIES, Heldout
 from corpusmith.index.dense import DenseIndex
 from corpusmith.index.lexical import LexicalIndex
 from corpusmith.index.search import SearchEngine, SearchSettings
+from corpusmith.model.arithmetic import best_device
 from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.huggingface import load_checkpoint
 from corpusmith.pipeline.chain import Watcher
@@ -110,7 +111,7 @@ class Workspace:
 
     def _load_base(self) -> Checkpoint:
         model = self.recipe.model
-        checkpoint = load_checkpoint(model.base, allow_download=model.allow_download)
+        checkpoint = load_checkpoint(model.base, allow_download=model.allow_download).to(best_device())
         if model.max_tokens is None:
             return checkpoint
         if model.max_tokens > checkpoint.encoder.config.max_tokens:
@@ -189,7 +190,7 @@ class Workspace:
         """
         if number == 0:
             return self._load_base()
-        checkpoint = load_checkpoint(self.path(f"stage-{number}") / "model")
+        checkpoint = load_checkpoint(self.path(f"stage-{number}") / "model").to(best_device())
         return replace(checkpoint, max_tokens=self.base.max_tokens)
 
     # The steps.
@@ -234,6 +235,6 @@ def fingerprint(checkpoint: Checkpoint) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(checkpoint.encoder.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.numpy().tobytes())
+        digest.update(tensor.cpu().numpy().tobytes())
     use = [checkpoint.tokenizer.fingerprint, checkpoint.pooling, checkpoint.normalize, checkpoint.max_tokens]
     return digest_json([digest.hexdigest(), *use])

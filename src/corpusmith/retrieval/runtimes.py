@@ -23,7 +23,6 @@ from corpusmith.model.arithmetic import DTYPES, fastest_precision
 from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.padded import PaddedEncoder
 
-
 BATCH_TOKENS = 4_096
 FILLED = 0.8
 """No sequence of a rectangle is shorter than this share of its longest one."""
