@@ -69,6 +69,7 @@ def quantise_openvino(model: Any, place: Path, folder: Path) -> str:
         OVQuantizationConfig(num_samples=CALIBRATION_TEXTS),
         str(place),
         dataset_name=str(folder.parent / "calibration"),
+        dataset_config_name="default",
         dataset_split="train",
         column_name="text",
     )

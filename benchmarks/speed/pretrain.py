@@ -12,7 +12,8 @@ Speed only counts at equal loss. After the last step the models are asked for th
 peer's library in float32. Systems draw other batches and masks from the same texts, as their samplers do, so their
 losses agree no better than those of two seeds of one system. In a small trial, on sentences of 24,000 tokens, ours
 ended with three seeds at 7.62 to 7.66 and the Trainer with two at 7.63 to 7.68; on 384 pairs, 16 at a time, ours ended
-at 0.585 to 0.604 and sentence-transformers at 0.581 to 0.587. Losses pass for equal within TOLERANCE of the peer's.
+at 0.585 to 0.604 and sentence-transformers at 0.581 to 0.587. Ours passes for equal if it is not significantly higher
+(the interval over texts), or by no more than TOLERANCE of the peer's.
 
 Results go to benchmarks/results/pretrain.json as cases finish, beside those of cases measured before, and are drawn to
 pretrain.png beside it where matplotlib is installed.
@@ -188,12 +189,12 @@ def describe(
 def loss_difference(
     ours: np.ndarray, peer: np.ndarray, weights: np.ndarray, tolerance: float, seed: int = 0
 ) -> dict[str, Any]:
-    """Our mean held-out loss less the peer's, with a 95% bootstrap interval over texts, and whether it is small."""
+    """Our mean held-out loss less the peer's, with a 95% bootstrap interval over texts, and whether ours is as good."""
     drawn = np.random.default_rng(seed).integers(len(ours), size=(10_000, len(ours)))
     differences = (ours - peer)[drawn].sum(axis=1) / weights[drawn].sum(axis=1)
     low, high = np.quantile(differences, [0.025, 0.975])
     mean = float((ours - peer).sum() / weights.sum())
-    equal = abs(mean) <= tolerance * float(peer.sum() / weights.sum())
+    equal = low <= 0 or mean <= tolerance * float(peer.sum() / weights.sum())
     return {"mean": round(mean, 4), "low": round(float(low), 4), "high": round(float(high), 4), "equal": equal}
 
 
