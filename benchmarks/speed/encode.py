@@ -56,25 +56,19 @@ SYSTEMS: dict[str, tuple[str, dict[str, Any], str | None]] = {
 
 def ours(channel: Channel, base: str, method: Method, folder: str) -> None:
     """Worker: corpusmith as a build encodes by this method."""
-    from corpusmith.model.arithmetic import fastest_precision, product_rate
     from corpusmith.model.huggingface import load_checkpoint
     from corpusmith.retrieval.encoding import make_retriever
 
     environment.keep_freed_memory()
     checkpoint = load_checkpoint(base)
     retriever = make_retriever(checkpoint, method)
-    device = next(checkpoint.encoder.parameters()).device
 
     def one_round(texts: str, save: str = "") -> dict[str, Any]:
         found = json.loads(Path(texts).read_text(encoding="utf-8"))
         if save:
             np.save(save, retriever.encode(found))
             lengths = [min(len(ids) + 2, checkpoint.max_tokens) for ids in checkpoint.tokenizer.encode(found)]
-            return {
-                "tokens": sum(lengths),
-                "flops": checkpoint.encoder.flops(lengths),
-                "product_rate": product_rate(device, fastest_precision(device)),
-            }
+            return {"tokens": sum(lengths)}
         started = environment.seconds()
         retriever.encode(found)
         return {"seconds": environment.seconds() - started}
@@ -108,12 +102,8 @@ def run_mix(texts: list[str], workers: dict[str, Worker], rounds: int, folder: P
         }
         if name != OURS:
             systems[name]["ours_is_faster_by"] = speed_ratio(seconds[name], seconds[OURS])
-    cost = told[OURS] or {}
-    best = float(np.min(seconds[OURS]))
-    systems[OURS] |= {
-        "tokens_per_second": round(cost["tokens"] / float(np.median(seconds[OURS]))),
-        "utilisation_in_the_best_round": round(cost["flops"] / best / cost["product_rate"], 3),
-    }
+    tokens = (told[OURS] or {})["tokens"]
+    systems[OURS]["tokens_per_second"] = round(tokens / float(np.median(seconds[OURS])))
     return {
         "texts": len(texts),
         "words": words(texts),

@@ -7,9 +7,9 @@ tensor; otherwise its tokens are gathered into the block, and the few keys beyon
 Padding inside blocks is a few percent, and only attention's own products see it.
 
 Blocks on a CPU are computed step by step, `E = exp(scale * Q K^T)`, `O = E V / rowsum(E)`, which is faster than
-`softmax` and than the fused kernel for three reasons. The row's largest score is subtracted only where scores are large
-enough to need it: softmax does not change by it, checking costs one fast pass, and PyTorch's bf16 softmax has a slow
-path for row lengths that are no multiple of 32. The division is done on `O` (`[L, d]`) instead of `E` (`[L, L]`). And
+`softmax` and than the fused kernel for three reasons. The row's largest score is subtracted only where the sums of rows
+show a need: softmax does not change by it, and PyTorch's bf16 softmax has a slow path for row lengths that are no
+multiple of 32. The division is done on `O` (`[L, d]`) instead of `E` (`[L, L]`). And
 the backward pass reduces no `[L, L]` rows either: with `dO' = dO / rowsum(E)` and `D' = rowsum(dO' * O)`,
 
     dV = E^T dO',    dS = E * (dO' V^T - D'),    dQ = scale * dS K,    dK = scale * dS^T Q.
@@ -38,8 +38,9 @@ PADDING_ALLOWED = 0.05
 FREE_PADDING = 32
 """Padded tokens worth having to save the fixed cost of one more group."""
 
-SAFE_SCORE = 50.0
-"""Scores up to this size go into exp as they are: sums and quotients then stay far inside the range of a float."""
+SAFE_SUMS = (1e-18, 1e22)
+"""Scores go into exp as they are where the sums of their rows come out between these: sums and quotients are then far
+inside the range of a float, and what became 0 beside them is nothing."""
 
 BLOCK = 1 << 18
 """b x L x L beyond which a group takes in no more sequences, so that a block's scores stay in the processor's cache."""
@@ -228,8 +229,7 @@ class _BlockAttention(torch.autograd.Function):
         saved: list[torch.Tensor] = []
         for group, unseen in zip(groups, hidden, strict=True):
             q, k, v = (group.block(x, heads) for x in (queries, keys, values))
-            weights = _exponentials(q, k, scale, group, heads, unseen)
-            total = weights.sum(-1, keepdim=True)
+            weights, total = _exponentials(q, k, scale, group, heads, unseen)
             inverse = total.reciprocal()
             if unseen is not None:
                 inverse.masked_fill_(total == 0, 0)
@@ -265,20 +265,28 @@ class _BlockAttention(torch.autograd.Function):
 
 def _exponentials(
     q: torch.Tensor, k: torch.Tensor, scale: float, group: Group, heads: int, hidden: torch.Tensor | None
-) -> torch.Tensor:
-    """`[b * H, L, L]`: exp of the scores, shifted by the row's largest where that is needed; 0 at unseen keys."""
-    scores = torch.baddbmm(q.new_zeros(1), q, k.transpose(1, 2), beta=0, alpha=scale)
-    by_head = scores.view(len(group), heads, group.length, group.length)
-    smallest, largest = scores.aminmax()
-    if max(-smallest.item(), largest.item()) > SAFE_SCORE:
-        matrices = scores.flatten(1)
-        unsafe = (torch.maximum(matrices.amax(1), -matrices.amin(1)) > SAFE_SCORE).nonzero().squeeze(1)
-        _hide(by_head, group, hidden, torch.finfo(scores.dtype).min)
-        shifted = scores.index_select(0, unsafe)
-        scores.index_copy_(0, unsafe, shifted.sub_(shifted.amax(-1, keepdim=True)))
-    scores.exp_()
-    _hide(by_head, group, hidden, 0.0)
-    return scores
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`[b * H, L, L]`, exp of the scores, 0 at unseen keys, and `[b * H, L, 1]`, the sums of its rows; of matrices
+    with a sum that lies outside `SAFE_SUMS`, the scores are shifted by their row's largest before."""
+    weights = _scores(q, k, scale).exp_()
+    _hide(weights.view(len(group), heads, group.length, group.length), group, hidden, 0.0)
+    total = weights.sum(-1, keepdim=True)
+    smallest, largest = (value.item() for value in total.aminmax())
+    if not (SAFE_SUMS[0] < smallest and largest < SAFE_SUMS[1]):
+        ordinary = ((total > SAFE_SUMS[0]) & (total < SAFE_SUMS[1])).flatten(1).all(1)
+        unsafe = (~ordinary).nonzero().squeeze(1)
+        shifted = _scores(q, k, scale)
+        _hide(shifted.view(len(group), heads, group.length, -1), group, hidden, torch.finfo(shifted.dtype).min)
+        shifted = shifted.index_select(0, unsafe)
+        shifted.sub_(shifted.amax(-1, keepdim=True)).exp_()
+        weights.index_copy_(0, unsafe, shifted)
+        _hide(weights.view(len(group), heads, group.length, group.length), group, hidden, 0.0)
+        total = weights.sum(-1, keepdim=True)
+    return weights, total
+
+
+def _scores(q: torch.Tensor, k: torch.Tensor, scale: float) -> torch.Tensor:
+    return torch.baddbmm(q.new_zeros(1), q, k.transpose(1, 2), beta=0, alpha=scale)
 
 
 def _hide(scores: torch.Tensor, group: Group, hidden: torch.Tensor | None, value: float) -> None:
