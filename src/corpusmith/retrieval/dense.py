@@ -29,7 +29,7 @@ from corpusmith.retrieval.base import Progress
 WINDOW = 8_192
 """Texts tokenised and sorted together."""
 DOCUMENT_PROMPTS = ("document", "passage", "corpus")
-BATCH_TOKENS = {"cpu": 4_096, "cuda": 65_536}
+BATCH_TOKENS = {"cpu": 8_192, "cuda": 65_536}
 
 
 class Backend(Protocol):
