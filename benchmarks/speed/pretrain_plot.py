@@ -31,10 +31,10 @@ def draw(path: Path) -> None:
     height = 2.6 * rows + 0.6 + 0.27 * ratios
     figure = Figure(figsize=(13, height), layout="constrained", dpi=120)
     upper, lower = figure.subfigures(2, 1, height_ratios=(2.6 * rows, 0.6 + 0.27 * ratios))
-    panels = upper.subplots(rows, COLUMNS, squeeze=False).flat
+    panels = list(upper.subplots(rows, COLUMNS, squeeze=False).flat)
     for panel, (name, case) in zip(panels, cases.items(), strict=False):
         draw_curves(panel, name, case)
-    for panel in list(panels):
+    for panel in panels[len(cases) :]:
         panel.set_visible(False)
     draw_ratios(lower.subplots(), ratio_lines(cases), "real tokens a second")
     figure.savefig(path.with_suffix(".png"))
