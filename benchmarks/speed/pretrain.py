@@ -194,7 +194,7 @@ def loss_difference(
     differences = (ours - peer)[drawn].sum(axis=1) / weights[drawn].sum(axis=1)
     low, high = np.quantile(differences, [0.025, 0.975])
     mean = float((ours - peer).sum() / weights.sum())
-    equal = low <= 0 or mean <= tolerance * float(peer.sum() / weights.sum())
+    equal = bool(low <= 0 or mean <= tolerance * float(peer.sum() / weights.sum()))
     return {"mean": round(mean, 4), "low": round(float(low), 4), "high": round(float(high), 4), "equal": equal}
 
 
