@@ -396,7 +396,6 @@ def _print_results(folder: Path, query: str, k: int, mode: Any = "fused", as_jso
 def main() -> None:
     """Entry point. A terminal that cannot show a character gets its escape sequence."""
     environment.keep_freed_memory()
-    environment.bound_kernel_cache()
     environment.share_cores()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -50,7 +50,6 @@ def build(
         CorpusmithError: one sentence on what is wrong and what to do; finished steps are kept.
     """
     environment.keep_freed_memory()
-    environment.bound_kernel_cache()
     chosen = resolve_recipe(recipe)
     if minutes is not None:
         chosen = chosen.with_overrides({"budget.minutes": minutes})

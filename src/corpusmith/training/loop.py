@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,7 @@ def train(
     """
     with naming_machine_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    environment.bound_kernel_cache()
     match_cores()
     run = Run(encoder, objective, config, folder, seed, validate, RunLog(folder, report))
     with computing_in(encoder, run.precision):
@@ -130,7 +132,6 @@ class Run:
         self.batch_tokens = config.batch_tokens or objective.batch_tokens
         self.plan_file = folder / "plan.json"
         self.precision = self._precision()
-        self.product_rate = product_rate(_device(encoder), self.precision)
         self.lengths = objective.lengths()
         self.held_out, self.examples = self._split_examples()
         self.evaluates = config.evaluations > 0 and (validate is not None or len(self.held_out) > 0)
@@ -139,6 +140,11 @@ class Run:
         self.state = TrainingState(encoder, objective, self.optimiser, self.parameters)
         self.checkpoints = CheckpointFolder(folder / "checkpoints", log.notice)
         self.progress = Progress()
+
+    @cached_property
+    def product_rate(self) -> float:
+        """FLOPs a second of a plain product, timed once a process and only where steps are taken."""
+        return product_rate(_device(self.encoder), self.precision)
 
     def _precision(self) -> Precision:
         """What the recipe asks for; where it leaves the choice, what the run began with, or else what is fastest."""
