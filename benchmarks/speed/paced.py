@@ -91,6 +91,21 @@ def paced_trainer(base: type, pace: Pace, encoder: torch.nn.Module, **options: A
     return ScheduledTrainer(callbacks=[Pausing()], **options)
 
 
+def trainer_options(start: str, steps: int, batch: int, learning_rate: float, seed: int) -> dict[str, Any]:
+    """What the arguments of every peer's trainer have in common."""
+    return {
+        "output_dir": str(Path(start).parent / "trainer"),
+        "use_cpu": True,
+        "max_steps": steps,
+        "per_device_train_batch_size": batch,
+        "learning_rate": learning_rate,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "seed": seed,
+    }
+
+
 def logged_losses(trainer: Any) -> list[float]:
     """The loss of every step, as transformers' Trainer logged it."""
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]

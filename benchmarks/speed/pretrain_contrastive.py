@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmarks.speed.paced import Pace, logged_losses, paced_trainer
+from benchmarks.speed.paced import Pace, logged_losses, paced_trainer, trainer_options
 from benchmarks.speed.texts import data_folder, read_lines, words
 from benchmarks.speed.workers import Channel
 
@@ -88,15 +88,7 @@ def trainer(
     queries, positives = zip(*json.loads(Path(pairs).read_text(encoding="utf-8")), strict=True)
     model = SentenceTransformer(start, device="cpu")
     arguments = SentenceTransformerTrainingArguments(
-        output_dir=str(Path(start).parent / "trainer"),
-        use_cpu=True,
-        max_steps=steps,
-        per_device_train_batch_size=batch,
-        learning_rate=learning_rate,
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        seed=seed,
+        **trainer_options(start, steps, batch, learning_rate, seed),
         bf16=bf16,
     )
     pace = Pace(channel)

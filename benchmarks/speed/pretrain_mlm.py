@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmarks.speed.paced import Pace, logged_losses, paced_trainer
+from benchmarks.speed.paced import Pace, logged_losses, paced_trainer, trainer_options
 from benchmarks.speed.texts import draw_texts, words
 from benchmarks.speed.workers import Channel
 
@@ -128,16 +128,8 @@ def trainer(
     # BERT's loss takes the Trainer's count of targets and ignores it, so accumulated gradients would be a sum.
     model.accepts_loss_kwargs = False
     arguments = TrainingArguments(
-        output_dir=str(Path(start).parent / "trainer"),
-        use_cpu=True,
-        max_steps=steps,
-        per_device_train_batch_size=batch,
+        **trainer_options(start, steps, batch, learning_rate, seed),
         gradient_accumulation_steps=accumulation,
-        learning_rate=learning_rate,
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        seed=seed,
         **options,
     )
     pace = Pace(channel)

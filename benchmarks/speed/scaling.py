@@ -37,6 +37,7 @@ from pathlib import Path
 import numpy as np
 from benchmarks.record import RESULTS, write_results
 from benchmarks.speed.passages import queries, real_records, write_corpus
+from benchmarks.speed.ratio_plot import can_draw
 from scipy.stats import t as student
 
 REAL_ENCODER = "all-MiniLM-L6-v2"
@@ -258,11 +259,9 @@ def main() -> None:
     content["steps"] = {step: content["steps"][step] for step in STEPS if step in content["steps"]}
     write_results(results, content)
     print(*table(content["steps"]), sep="\n")
-    try:
+    if can_draw(results):
         from benchmarks.speed.scaling_plot import draw
-    except ImportError:
-        print("The plot is left out: matplotlib is not installed.")
-    else:
+
         draw(json.loads(results.read_text(encoding="utf-8")), results.with_suffix(".png"))
 
 
