@@ -20,3 +20,9 @@ def write_results(path: Path, content: dict) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(head | content, indent=1) + "\n", encoding="utf-8")
+
+
+def update_results(path: Path, part: str, content: dict) -> None:
+    """Replace one part of a file of results, whose other parts were measured at other times."""
+    parts = json.loads(path.read_text(encoding="utf-8")).get("parts", {}) if path.exists() else {}
+    write_results(path, {"parts": parts | {part: {"date": environment.now(), **content}}})

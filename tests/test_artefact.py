@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from corpusmith import artefact
-from corpusmith.errors import ArtefactError, MachineError
+from corpusmith.errors import ArtefactError, MachineError, NewerArtefactError
 
 
 def make(folder: Path, text: str = "hello", config: dict | None = None, *, resumable: bool = False) -> None:
@@ -90,8 +93,75 @@ def test_a_manifest_from_the_future_asks_for_an_upgrade(tmp_path: Path) -> None:
     make(tmp_path / "a")
     path = tmp_path / "a" / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
-    with pytest.raises(ArtefactError, match="upgrade"):
+    with pytest.raises(NewerArtefactError, match="upgrade"):
         artefact.open_artefact(tmp_path / "a")
+
+
+def test_a_manifest_of_the_past_is_built_again(tmp_path: Path) -> None:
+    make(tmp_path / "a")
+    path = tmp_path / "a" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 1}))
+    with pytest.raises(ArtefactError, match="run the build again"):
+        artefact.open_artefact(tmp_path / "a")
+
+
+@given(place=st.integers(0), bit=st.integers(0, 7))
+def test_a_flipped_bit_in_a_manifest_is_noticed_wherever_it_is(
+    place: int, bit: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "flipped"
+    if not folder.exists():
+        make(folder)
+    path, whole = folder / "manifest.json", artefact.read_manifest(folder)
+    content = path.read_bytes()
+    flipped = bytearray(content)
+    flipped[place % len(flipped)] ^= 1 << bit
+    path.write_bytes(flipped)
+    try:
+        with contextlib.suppress(ArtefactError):
+            assert artefact.read_manifest(folder) == whole
+    finally:
+        path.write_bytes(content)
+
+
+@given(content=st.binary(max_size=200))
+def test_any_bytes_for_a_manifest_are_one_sentence(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.getbasetemp() / "noise"
+    folder.mkdir(exist_ok=True)
+    (folder / "manifest.json").write_bytes(content)
+    with pytest.raises(ArtefactError):
+        artefact.read_manifest(folder)
+
+
+def test_what_is_sealed_is_read_back_and_what_was_changed_is_not() -> None:
+    content = {"a": [1, 2.5, None, "ü"], "b": {"c": True}}
+    text = artefact.seal(content)
+    assert artefact.unseal(text) == content
+    for changed in (text.replace("2.5", "2.6"), text[:-20], "{}", "[]", "[" * 100_000):
+        with pytest.raises(ValueError, match="."):
+            artefact.unseal(changed)
+
+
+def test_scratch_is_there_again_after_an_interruption_and_gone_in_the_end(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), artefact.writing(tmp_path / "a", "x", {}, {}, 1, resumable=True) as draft:
+        (draft.scratch / "half").write_text("half")
+        raise RuntimeError
+    with artefact.writing(tmp_path / "a", "x", {}, {}, 1, resumable=True) as draft:
+        assert (draft.scratch / "half").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert artefact.read_manifest(tmp_path / "a").files == {}
+
+
+def test_leftovers_of_a_finished_artefact_are_removed_and_those_of_another_attempt_are_kept(tmp_path: Path) -> None:
+    make(tmp_path / "a")
+    key = artefact.read_manifest(tmp_path / "a").key
+    for written in (key, "another key"):
+        for name in (".a.partial", ".a.scratch", ".a.replaced"):
+            (tmp_path / name).mkdir()
+        (tmp_path / ".a.key").write_text(written)
+        artefact.tidy(tmp_path / "a", key)
+        expected = set() if written == key else {".a.partial", ".a.scratch", ".a.key"}
+        assert {path.name for path in tmp_path.iterdir()} == {"a"} | expected
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "7", '{"format": 1}', '{"format": "x"}'])

@@ -1,5 +1,9 @@
 import os
+import resource
+from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from corpusmith import environment
@@ -32,3 +36,59 @@ def test_the_processor_has_a_name_and_the_cache_a_place(monkeypatch: pytest.Monk
     assert environment.processor()
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert str(environment.cache_folder()) == "/somewhere/corpusmith"
+
+
+@pytest.fixture
+def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Puts files where the system tells about itself."""
+
+    def write(**files: str) -> None:
+        for name, content in files.items():
+            path = tmp_path / name.replace("__", "/").replace("_dot_", ".")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+
+    monkeypatch.setattr(environment, "FILES", tmp_path)
+    return write
+
+
+def test_limits_of_the_second_kind_of_cgroups_are_kept_the_smallest_on_the_way_up(system: Callable[..., None]) -> None:
+    system(proc__self__cgroup="0::/jobs/mine\n")
+    system(sys__fs__cgroup__jobs__mine__memory_dot_max="max\n", sys__fs__cgroup__jobs__memory_dot_max="123000\n")
+    system(sys__fs__cgroup__jobs__mine__cpu_dot_max="max 100000", sys__fs__cgroup__jobs__cpu_dot_max="100000 100000")
+    assert environment.memory_bytes() == 123_000
+    assert environment.cores() == 1
+
+
+def test_limits_of_the_first_kind_of_cgroups_are_kept(system: Callable[..., None]) -> None:
+    system(proc__self__cgroup="7:cpu,cpuacct:/box\n4:memory:/box\n0::/\n")
+    system(sys__fs__cgroup__memory__box__memory_dot_limit_in_bytes="456000\n")
+    system(sys__fs__cgroup__memory__memory_dot_limit_in_bytes="9223372036854771712\n")
+    for folder in ("sys__fs__cgroup__cpu,cpuacct__box__", "sys__fs__cgroup__cpu,cpuacct__"):
+        system(**{f"{folder}cpu_dot_cfs_quota_us": "-1", f"{folder}cpu_dot_cfs_period_us": "100000"})
+    system(**{"sys__fs__cgroup__cpu,cpuacct__box__cpu_dot_cfs_quota_us": "90000"})
+    assert environment.memory_bytes() == 456_000
+    assert environment.cores() == 1
+
+
+def test_where_nothing_limits_it_is_the_machine_that_counts(system: Callable[..., None]) -> None:
+    system(proc__self__cgroup="0::/\n")
+    assert environment.memory_bytes() > 2**20
+    assert environment.cores() >= 1
+
+
+def test_the_processs_own_limit_counts() -> None:
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (2**33, before[1]))
+    try:
+        assert environment.memory_bytes() <= 2**33
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def test_the_peak_of_memory_is_watched_anew() -> None:
+    block = np.ones(40_000_000, dtype=np.uint8)
+    peak = environment.peak_memory_bytes()
+    del block
+    environment.forget_peak_memory()
+    assert environment.peak_memory_bytes() < peak

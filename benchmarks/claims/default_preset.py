@@ -23,6 +23,7 @@ import numpy as np
 from benchmarks.record import RESULTS, write_results
 
 from corpusmith import build
+from corpusmith.corpus.store import Identifiers
 from corpusmith.evaluation.base import Measured, QuerySet
 from corpusmith.evaluation.beir import read_beir
 from corpusmith.evaluation.compare import System, run_systems
@@ -75,7 +76,7 @@ def starting_points(folder: Path, query_set: QuerySet) -> dict[str, Measured]:
             settings = SearchSettings(fusion=fusion, weight=0.5)
             systems.append(System(f"BM25 {name} + base, {fusion}", "", engine, "fused", settings, True))
     systems.append(System("base", "", engine, "dense", SearchSettings(), True))
-    return run_systems(systems, query_set, [document["_id"] for document in documents])
+    return run_systems(systems, query_set, Identifiers.of([document["_id"] for document in documents]))
 
 
 def measure_collection(folder: Path, work: Path, minutes: float, recipe: str) -> dict:

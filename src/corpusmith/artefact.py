@@ -5,6 +5,7 @@ parents' digests, seed, versions) and what they are (a SHA-256 of each file). It
 synced to disk and renamed, so that a power cut leaves either the whole artefact or none. The manifest's `key` is the
 digest of everything that determines the content: a step whose key is already there is not run again. Digests are
 checked on every opening; SHA-256 runs at over 1 GB/s on current processors, and a damaged index is never searched.
+The manifest, like every small file that later work relies on, bears a digest of itself (`seal`).
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from corpusmith import environment
-from corpusmith.errors import ArtefactError, CorpusmithError, MachineError
+from corpusmith.errors import ArtefactError, CorpusmithError, MachineError, NewerArtefactError
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 LOCK = ".corpusmith.lock"
 """Stands in every build's folder; readers of documents pass such folders over."""
@@ -59,10 +60,12 @@ class Draft:
     """An artefact being written: files go into `folder`; `cost` (tokens, flops) and `facts` go into the manifest.
 
     Files named in `volatile` (paths within the folder) tell what the machine did, such as timings: they are kept and
-    checked, but are no part of what identifies the content.
+    checked, but are no part of what identifies the content. The folder `scratch`, empty at first, is for what a
+    resumable step wants to find again after an interruption; it is removed when the artefact stands.
     """
 
     folder: Path
+    scratch: Path
     volatile: set[str] = field(default_factory=set)
     cost: dict[str, float] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -85,6 +88,36 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def seal(content: Mapping[str, Any]) -> str:
+    """An object as JSON text with a digest of itself, for `unseal`; all its keys are strings."""
+    return json.dumps({**content, "seal": digest_json(content)}, indent=2, ensure_ascii=False) + "\n"
+
+
+def unseal(text: str | bytes) -> dict[str, Any]:
+    """The object that `seal` made this text of.
+
+    Raises:
+        ValueError: the text is no such object, or was changed.
+    """
+    return _unsealed(_read_object(text))
+
+
+def _read_object(text: str | bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(content, dict):
+        raise ValueError("not a JSON object")
+    return content
+
+
+def _unsealed(content: dict[str, Any]) -> dict[str, Any]:
+    if content.pop("seal", None) != digest_json(content):
+        raise ValueError("its content does not match its digest")
+    return content
+
+
 @contextmanager
 def writing(
     folder: Path,
@@ -105,11 +138,10 @@ def writing(
         MachineError: the disk is full or not writable; what was finished before is kept.
     """
     key = step_key(kind, config, parents, seed)
-    partial = folder.with_name(f".{folder.name}.partial")
-    marker = folder.with_name(f".{folder.name}.key")
     with naming_machine_errors(folder):
-        _prepare(partial, marker, key, resumable)
-        draft = Draft(partial)
+        draft = _prepare(folder, key, resumable)
+        partial = draft.folder
+        environment.forget_peak_memory()
         started = environment.seconds()
         yield draft
         files = {
@@ -133,18 +165,33 @@ def writing(
             "cost": draft.cost,
             "facts": draft.facts,
         }
-        (partial / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (partial / MANIFEST).write_text(seal(manifest), encoding="utf-8")
         _publish(partial, folder)
-        marker.unlink()
+        tidy(folder, key)
 
 
-def _prepare(partial: Path, marker: Path, key: str, resumable: bool) -> None:
-    """Make the folder to write in; keep what is there only if it was meant for this very key."""
-    if partial.exists() and not (resumable and marker.is_file() and marker.read_text() == key):
-        shutil.rmtree(partial)
-    (partial / MANIFEST).unlink(missing_ok=True)
-    partial.mkdir(parents=True, exist_ok=True)
+def _beside(folder: Path, suffix: str) -> Path:
+    """A hidden sibling of an artefact that is being written: "partial", "scratch", "key", "replaced"."""
+    return folder.with_name(f".{folder.name}.{suffix}")
+
+
+def _prepare(folder: Path, key: str, resumable: bool) -> Draft:
+    """Make the folders to write in; keep what is there only if it was meant for this very key."""
+    draft, marker = Draft(_beside(folder, "partial"), _beside(folder, "scratch")), _beside(folder, "key")
+    if not (resumable and _is_marked(marker, key)):
+        marker.unlink(missing_ok=True)
+        for left in (draft.folder, draft.scratch):
+            if left.exists():
+                shutil.rmtree(left)
+    (draft.folder / MANIFEST).unlink(missing_ok=True)
+    for wanted in (draft.folder, draft.scratch):
+        wanted.mkdir(parents=True, exist_ok=True)
     marker.write_text(key)
+    return draft
+
+
+def _is_marked(marker: Path, key: str) -> bool:
+    return marker.is_file() and marker.read_bytes() == key.encode()
 
 
 def _publish(partial: Path, folder: Path) -> None:
@@ -152,14 +199,23 @@ def _publish(partial: Path, folder: Path) -> None:
     for path in sorted(partial.rglob("*")):
         sync(path)
     sync(partial)
-    replaced = folder.with_name(f".{folder.name}.replaced")
+    replaced = _beside(folder, "replaced")
     if replaced.exists():
         shutil.rmtree(replaced)
     if folder.exists():
         folder.rename(replaced)
     partial.rename(folder)
     sync(folder.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def tidy(folder: Path, key: str) -> None:
+    """Remove what writing the finished artefact with this key may have left beside it, were it cut off in its last
+    moments. What an unfinished attempt with another key has done stays, for it to go on with."""
+    shutil.rmtree(_beside(folder, "replaced"), ignore_errors=True)
+    if _is_marked(_beside(folder, "key"), key):
+        for suffix in ("partial", "scratch"):
+            shutil.rmtree(_beside(folder, suffix), ignore_errors=True)
+        _beside(folder, "key").unlink()
 
 
 def sync(path: Path) -> None:
@@ -256,27 +312,31 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of the artefact `folder`, its files unchecked.
 
     Raises:
-        ArtefactError: there is none, it is damaged, or a newer version of corpusmith wrote it.
+        ArtefactError: there is none, it is damaged, or another version of corpusmith wrote it.
     """
     path = folder / MANIFEST
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        written = content.pop("format")
+        content = _read_object(path.read_bytes())
+        written = content.get("format")
+        if isinstance(written, int) and written != FORMAT:
+            raise _other_format(path, written)
+        del _unsealed(content)["format"]
+        return Manifest(**content)
     except FileNotFoundError:
         raise ArtefactError(f"{folder} holds no finished artefact (no {MANIFEST}); run `corpusmith build`.") from None
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, OSError) as error:
         raise ArtefactError(f"{path} is damaged ({error}); delete {folder} and run the build again.") from error
-    if not isinstance(written, int) or written > FORMAT:
-        raise ArtefactError(
-            f"{path} has format {written}, this corpusmith reads up to {FORMAT}; upgrade corpusmith to use it."
+
+
+def _other_format(path: Path, written: int) -> ArtefactError:
+    if written > FORMAT:
+        return NewerArtefactError(
+            f"{path} has format {written}, this corpusmith reads format {FORMAT}; upgrade corpusmith to use it, or "
+            "choose another folder."
         )
-    try:
-        manifest = Manifest(**content)
-        if all(isinstance(entry["sha256"], str) for entry in manifest.files.values()) and manifest.bytes >= 0:
-            return manifest
-        raise ValueError("its list of files is not one")
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise ArtefactError(f"{path} is damaged ({error}); delete {folder} and run the build again.") from error
+    return ArtefactError(
+        f"{path} has format {written} of an earlier corpusmith, this one reads format {FORMAT}; run the build again."
+    )
 
 
 def open_artefact(folder: Path, kind: str | None = None) -> Manifest:

@@ -288,7 +288,7 @@ def encode(
     def fill(start: int, stop: int, vectors: np.ndarray, progress: Progress) -> None:
         vectors[:] = retriever.encode(lines[start:stop], progress)
 
-    key = digest_json([lines.digest(), fingerprint(checkpoint), method])
+    key = digest_json([lines.digest(), fingerprint(checkpoint), retriever.backend.arithmetic])
     with TerminalWatcher(errors) as watcher:
         watcher.start("encode", f"{len(lines)} texts", reused=False)
         encode_to_file(out, len(lines), retriever.dimension, fill, watcher.advance, key)

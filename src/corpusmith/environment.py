@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -23,6 +24,9 @@ RECORDED_PACKAGES = (
     "openvino",
 )
 
+FILES = Path("/")
+"""Where the system tells about itself; tests put another folder here."""
+
 
 def now() -> str:
     """The wall clock, UTC, ISO 8601 to the second: for people to read; nothing is computed from it."""
@@ -35,35 +39,66 @@ def seconds() -> float:
 
 
 def cores() -> int:
-    """Cores this process may really use: the affinity mask, cut by the cgroup's CPU quota where there is one."""
+    """Cores this process may really use: the affinity mask, cut by the cgroups' CPU quotas where there are any."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        if quota != "max":
+    quotas = zip(_cgroup_limits("cpu", "cpu.cfs_quota_us"), _cgroup_limits("cpu", "cpu.cfs_period_us"), strict=False)
+    for limit in [*_cgroup_limits("", "cpu.max"), *(f"{quota} {period}" for quota, period in quotas)]:
+        quota, _, period = limit.partition(" ")
+        if quota.isdecimal() and period.isdecimal():  # no limit is "max" in version 2 and -1 in version 1
             allowed = min(allowed, max(1, round(int(quota) / int(period))))
-    except (OSError, ValueError):
-        pass
     return allowed
 
 
 def memory_bytes() -> int:
-    """Memory this process may use: the machine's, cut by the cgroup's limit where there is one."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Memory this process may use: the machine's, cut by the cgroups' limits and the process's own (`ulimit`)."""
+    import resource
+
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    found = [*_cgroup_limits("", "memory.max"), *_cgroup_limits("memory", "memory.limit_in_bytes")]
+    limits += [int(limit) for limit in found if limit.isdecimal()]
+    for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+        own, _ = resource.getrlimit(kind)
+        if own != resource.RLIM_INFINITY:
+            limits.append(own)
+    return min(limits)
+
+
+def _cgroup_limits(controller: str, name: str) -> list[str]:
+    """What the file `name` says in this process's cgroup and in those around it; `controller` is empty for version 2
+    of cgroups. Nothing where there are no cgroups."""
     try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        if limit != "max":
-            total = min(total, int(limit))
-    except (OSError, ValueError):
-        pass
-    return total
+        lines = (FILES / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        _, controllers, place = line.split(":", 2)
+        if controller in controllers.split(","):
+            top = FILES / "sys/fs/cgroup" / controllers
+            own = top / place.strip("/")
+            for folder in (own, *own.parents):
+                if folder.is_relative_to(top) and (folder / name).is_file():
+                    found.append((folder / name).read_text().strip())
+    return found
 
 
 def peak_memory_bytes() -> int:
-    """The largest resident size this process has had."""
-    import resource
+    """The largest resident size this process has had since `forget_peak_memory`, files that it maps included."""
+    try:
+        lines = (FILES / "proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def forget_peak_memory() -> None:
+    """Begin anew to watch for the largest resident size; where the system does not allow it, it stays that of the
+    whole process."""
+    with contextlib.suppress(OSError):
+        (FILES / "proc/self/clear_refs").write_text("5")
 
 
 def keep_freed_memory() -> None:

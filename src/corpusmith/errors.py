@@ -27,6 +27,10 @@ class ArtefactError(CorpusmithError):
     """An artefact is missing, incomplete, damaged or written by a newer version."""
 
 
+class NewerArtefactError(ArtefactError):
+    """An artefact was written by a newer version: it is not damaged, and must not be replaced."""
+
+
 class EvaluationError(CorpusmithError):
     """Queries or relevance judgements cannot be read or do not fit the corpus."""
 

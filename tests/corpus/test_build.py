@@ -44,7 +44,7 @@ def test_documents_become_passages_and_the_dropped_are_listed_with_reasons(tmp_p
 def test_near_duplicates_are_dropped_and_named(tmp_path):
     text = " ".join(f"Fact {number} about gout is this." for number in range(60))
     corpus = build([Document("a", "", text), Document("b", "", text.replace("Fact 7 ", "Item 7 "))], tmp_path)
-    assert corpus.document_ids == ["a"]
+    assert list(corpus.document_ids) == ["a"]
     assert [item.reason.split(":")[0] for item in corpus.dropped()] == ["near-duplicate"]
     assert corpus.summary.near_duplicates == 1
 
@@ -63,7 +63,7 @@ def test_duplicates_stay_findable_where_judgements_name_them(tmp_path, options, 
     corpus = build(
         [Document("a", "", GOUT), Document("b", "", REST), Document("c", "", GOUT)], tmp_path, judged, **options
     )
-    assert corpus.document_ids == (["a", "b", "c"] if kept else ["a", "b"])
+    assert list(corpus.document_ids) == (["a", "b", "c"] if kept else ["a", "b"])
     assert corpus.trainable_rows().tolist() == [0, 1]
     assert [record.duplicate_of for record in corpus.documents()] == [None, None, "a"][: corpus.n_documents]
     assert corpus.summary.exact_duplicates == 1
@@ -85,7 +85,7 @@ def test_the_same_id_with_another_text_gets_a_suffix_and_nothing_is_lost(tmp_pat
         Document("x", "", REST),
     ]
     corpus = build(documents, tmp_path, duplicates="keep")
-    assert corpus.document_ids == ["x", "x~2", "x~3"]
+    assert list(corpus.document_ids) == ["x", "x~2", "x~3"]
     assert [item.reason for item in corpus.dropped()] == [
         "exact duplicate: the same text as 'x'",
         "exact duplicate: the same text as 'x~3'",
@@ -107,7 +107,7 @@ def test_a_corpus_may_be_tiny(tmp_path, count):
 
 def test_documents_of_one_text_leave_one(tmp_path):
     corpus = build([Document(str(n), "", GOUT) for n in range(500)], tmp_path)
-    assert corpus.document_ids == ["0"]
+    assert list(corpus.document_ids) == ["0"]
     assert corpus.summary.dropped == {"exact duplicate": 499}
 
 
@@ -123,8 +123,12 @@ def test_without_documents_the_error_says_so(tmp_path):
 
 def test_when_nothing_is_left_the_error_gives_the_reasons(tmp_path):
     documents = [Document("a", "", ""), Document("b", "", ""), Dropped("c", "c", "binary file")]
-    with pytest.raises(CorpusError, match=r"none of 3 documents can be used: empty \(2\), binary file \(1\); point to"):
+    with pytest.raises(
+        CorpusError, match=r"none of 3 documents can be used: empty \(2\), binary file \(1\) \(each with"
+    ) as told:
         build(documents, tmp_path)
+    assert f"its reason in {tmp_path / 'dropped.jsonl'})" in str(told.value)
+    assert (tmp_path / "dropped.jsonl").read_text().count("\n") == 3
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from corpusmith.corpus import deduplicate
+from corpusmith.corpus import deduplicate, spill
 from corpusmith.corpus.deduplicate import Deduplicator, Duplicate, bands_and_rows
 
 VOCABULARY = [f"word{number}" for number in range(5000)]
@@ -107,8 +107,8 @@ def test_the_earliest_of_several_equals_is_named():
 
 
 def test_what_was_seen_long_ago_is_still_found(monkeypatch):
-    """Band hashes move from the dictionary to the sorted arrays many times here."""
-    monkeypatch.setattr(deduplicate, "_RECENT", 64)
+    """Hashes move from the dictionary to sorted runs, and these into larger ones, many times here."""
+    monkeypatch.setattr(spill, "RECENT_PAIRS", 64)
     found = Deduplicator(0.85)
     texts = [text_of(60, seed) for seed in range(1500)]
     assert all(found.add(str(number), text) is None for number, text in enumerate(texts))

@@ -39,7 +39,7 @@ def folder(tmp_path):
 def test_what_was_written_is_read_again(folder):
     corpus = Corpus.open(folder)
     assert (corpus.n_documents, corpus.n_passages) == (3, 4)
-    assert corpus.document_ids == ["gout", "rest", "rest-copy"]
+    assert list(corpus.document_ids) == ["gout", "rest", "rest-copy"]
     assert corpus.passage_documents.tolist() == [0, 0, 1, 2]
     assert corpus.passage(1) == Passage(1, 0, "gout", 1, "On gout", "Signs", "It swells.")
     assert corpus.passage(1).content == "On gout Signs It swells."

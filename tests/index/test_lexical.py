@@ -207,3 +207,23 @@ def test_whatever_was_done_an_index_equals_one_built_afresh(tmp_path_factory, st
     one, other = LexicalIndex.open(folder).search(queries, 5), fresh.search(queries, 5)
     assert np.array_equal(one.rows, other.rows)
     assert one.scores == pytest.approx(other.scores, rel=1e-6)
+
+
+def test_an_index_made_on_the_disk_is_the_one_made_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from corpusmith.index import lexical, postings
+
+    monkeypatch.setattr(lexical, "TEXTS_A_CHUNK", 7)
+    monkeypatch.setattr(postings, "POSTINGS_A_BLOCK", 20)
+    rng = np.random.default_rng(0)
+    texts = [" ".join(f"w{word}" for word in rng.zipf(1.5, 12) if word < 200) for _ in range(60)]
+    folders = {}
+    for name, spool in (("memory", None), ("disk", tmp_path / "spool")):
+        folders[name] = tmp_path / name
+        for folder in (folders[name], *([spool] if spool else [])):
+            folder.mkdir()
+        index = LexicalIndex(spool=spool)
+        index.add(np.arange(60), texts)
+        index.save(folders[name])
+    files = {path.name for path in folders["memory"].iterdir()}
+    assert files == {path.name for path in folders["disk"].iterdir()}
+    assert all((folders["memory"] / name).read_bytes() == (folders["disk"] / name).read_bytes() for name in files)

@@ -1,7 +1,8 @@
 """From a stream of documents to a corpus on disk: clean, tell duplicates apart, cut, write.
 
-One pass, document by document, in the order of the stream: what stays in memory grows by some 1.6 kB a document (its
-signature and id), never by its text. Everything that is left out is written down with its reason.
+One pass, document by document, in the order of the stream. What must be remembered of each (signature, hashes, id)
+lies in a temporary folder, so that memory hardly grows with the corpus. Everything that is left out is written down
+with its reason.
 
 Ids must be unique, because links, judgements and search results refer to documents by them. A document that comes
 again with the same id and the same text is dropped as a duplicate; one with the same id and another text is kept as
@@ -11,17 +12,19 @@ kept, however short: a judged document that cannot be found would make every met
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from corpusmith.corpus.base import Document, Dropped
 from corpusmith.corpus.clean import clean_document, count_words, reason_to_drop
 from corpusmith.corpus.config import CorpusConfig
 from corpusmith.corpus.deduplicate import Deduplicator
 from corpusmith.corpus.passages import split_document
-from corpusmith.corpus.store import CorpusSummary, CorpusWriter, describe_reasons
+from corpusmith.corpus.spill import StringSet
+from corpusmith.corpus.store import DROPPED, CorpusSummary, CorpusWriter, describe_reasons
 from corpusmith.errors import CorpusError
 
 REPORT_EVERY = 100
@@ -45,9 +48,8 @@ def build_corpus(
     Raises:
         CorpusError: no document is left, or one is left out and `config.strict` is set.
     """
-    admission = _Admission(config, judged or config.source == "beir")
     words = characters = read = 0
-    with CorpusWriter(out) as writer:
+    with closing(_Admission(config, judged or config.source == "beir", out)) as admission, CorpusWriter(out) as writer:
         for item in _reporting(documents, progress):
             read += 1
             outcome = item if isinstance(item, Dropped) else admission.judge(item)
@@ -72,7 +74,7 @@ def build_corpus(
             renamed=admission.renamed,
         )
         if not summary.documents:
-            raise CorpusError(_nothing_left(summary))
+            raise CorpusError(_nothing_left(summary, out / DROPPED))
         writer.finish(summary)
     return summary
 
@@ -86,14 +88,23 @@ class _Admitted:
 class _Admission:
     """Decides, document by document, what belongs to the corpus and under which id."""
 
-    def __init__(self, config: CorpusConfig, judged: bool):
+    def __init__(self, config: CorpusConfig, judged: bool, folder: Path):
         self.minimum_words = 0 if judged else config.minimum_words
         self.keeps_duplicates = config.duplicates == "keep" or (config.duplicates == "auto" and judged)
         self.exact_duplicates = self.near_duplicates = self.renamed = 0
-        self._deduplicator = Deduplicator(config.near_duplicate_threshold)
+        self._folder = TemporaryDirectory(prefix=".ids-", dir=folder)
+        self._taken = StringSet(Path(self._folder.name))
+        self._deduplicator = Deduplicator(config.near_duplicate_threshold, folder=folder)
         self._given_ids: dict[str, str] = {}
-        """The id under which each document came, by the id under which it is kept."""
-        self._copies: Counter[str] = Counter()
+        """The id under which a document came, by the one under which it is kept, where they differ."""
+        self._copies: dict[str, int] = {}
+        """How many documents came with the same id, where there are several."""
+
+    def close(self) -> None:
+        """Forget all documents."""
+        self._deduplicator.close()
+        self._taken.close()
+        self._folder.cleanup()
 
     def judge(self, document: Document) -> _Admitted | Dropped:
         """The cleaned document under an id of its own, or why it is left out."""
@@ -113,25 +124,26 @@ class _Admission:
             reason = (
                 f"near-duplicate: about {duplicate.similarity:.0%} of its word sequences are those of {duplicate.of!r}"
             )
-        comes_again = duplicate.exact and self._given_ids[duplicate.of] == document.id
+        comes_again = duplicate.exact and self._given_ids.get(duplicate.of, duplicate.of) == document.id
         if comes_again or not self.keeps_duplicates:
             return Dropped(document.id, source, reason)
         return self._admit(document, identifier, duplicate.of)
 
     def _own_id(self, identifier: str) -> str:
         """`identifier`, or with the first free suffix "~2", "~3", ... where another document bears it."""
-        free, copies = identifier, self._copies[identifier]
-        while free in self._given_ids:
+        free, copies = identifier, self._copies.get(identifier, 1)
+        while free in self._taken:
             copies += 1
             free = f"{identifier}~{copies}"
         return free
 
     def _admit(self, document: Document, identifier: str, duplicate_of: str | None) -> _Admitted:
-        self._given_ids[identifier] = document.id
-        self._copies[document.id] += 1
+        self._taken.add(identifier)
         if identifier == document.id:
             return _Admitted(document, duplicate_of)
         self.renamed += 1
+        self._given_ids[identifier] = document.id
+        self._copies[document.id] = int(identifier.rpartition("~")[2])
         return _Admitted(replace(document, id=identifier), duplicate_of)
 
 
@@ -148,10 +160,11 @@ def _reporting(
         progress("documents", read)
 
 
-def _nothing_left(summary: CorpusSummary) -> str:
+def _nothing_left(summary: CorpusSummary, reasons: Path) -> str:
     if not summary.documents_read:
         return "there are no documents to work with: the folder or files given hold none; name others"
     return (
-        f"none of {summary.documents_read:,} documents can be used: {describe_reasons(summary.dropped)}; "
-        "point to documents with text, or change the corpus options that leave them out"
+        f"none of {summary.documents_read:,} documents can be used: {describe_reasons(summary.dropped)} "
+        f"(each with its reason in {reasons}); point to documents with text, or change the corpus options that leave "
+        "them out"
     )

@@ -9,9 +9,9 @@ Ullman, "Mining of Massive Datasets", section 3.4), and each candidate is verifi
 
 Documents are judged in the order in which they come, each against those kept before it, and never against one that is
 itself a near-duplicate: chains of small changes do not grow without end. The result depends on nothing but the texts
-and their order. What stays in memory is a signature of 512 bytes, the hashes of its bands and of the text, the id, and
-no text: some 1.6 kB a document (measured). NumPy hashes all shingles with all functions at once, so that 20,000
-abstracts take seconds.
+and their order. What is remembered of a document (a signature of 512 bytes, the hashes of its bands and of the text,
+its id) lies on the disk until the deduplicator is closed, some 1 kB a document; memory hardly grows. NumPy hashes all
+shingles with all functions at once, so that 20,000 abstracts take seconds.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
 from operator import itemgetter
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import xxhash
 
 from corpusmith.corpus.clean import IDEOGRAPHS, SYMBOLS, UNSPACED
+from corpusmith.corpus.spill import HashIndex, Spool, Strings
 
 SHINGLE_WORDS = 5
 PERMUTATIONS = 128
@@ -36,8 +38,9 @@ RECALL = 0.99
 _TERM = re.compile(rf"[{IDEOGRAPHS}{UNSPACED}]|[^\s{SYMBOLS}{IDEOGRAPHS}{UNSPACED}]+")
 _BLOCK = 1024
 """Shingles hashed at once: their intermediate values (1 MB) stay in the processor's cache."""
-_RECENT = 2**16
-"""Band hashes kept in a dictionary before they are merged into the sorted array."""
+_DIGEST_BYTES = 16
+_RECORD_BYTES = _DIGEST_BYTES + 4 * PERMUTATIONS
+"""A document's record on the disk: the digest of its text, then its signature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +56,10 @@ class Deduplicator:
     """Remembers the documents it has seen, and recognises what it has seen before.
 
     `threshold` is the Jaccard similarity from which on two documents are near-duplicates, `seed` draws the hash
-    functions.
+    functions. What it remembers lies in a temporary folder in `folder` (the system's, if None), until `close`.
     """
 
-    def __init__(self, threshold: float, seed: int = 0):
+    def __init__(self, threshold: float, seed: int = 0, folder: Path | None = None):
         rng = np.random.default_rng(seed)
         self.threshold = threshold
         self.bands, self.rows = bands_and_rows(threshold)
@@ -64,10 +67,20 @@ class Deduplicator:
         self._increments = rng.integers(2**64, size=PERMUTATIONS, dtype=np.uint64)
         self._shingle_weights = rng.integers(2**63, size=SHINGLE_WORDS, dtype=np.uint64) * 2 + 1
         self._band_weights = rng.integers(2**63, size=(self.bands, self.rows), dtype=np.uint64) * 2 + 1
-        self._ids: list[str] = []
-        self._signatures = np.empty((1024, PERMUTATIONS), dtype=np.uint32)
-        self._by_text: dict[bytes, int] = {}
-        self._by_band = _BandIndex()
+        self._folder = TemporaryDirectory(prefix=".deduplication-", dir=folder)
+        place = Path(self._folder.name)
+        for name in ("texts", "bands"):
+            (place / name).mkdir()
+        self._ids = Strings(place / "ids")
+        self._records = Spool(place / "records")
+        self._by_text = HashIndex(place / "texts")
+        self._by_band = HashIndex(place / "bands")
+
+    def close(self) -> None:
+        """Forget everything, and remove it from the disk."""
+        self._ids.close()
+        self._records.close()
+        self._folder.cleanup()
 
     def add(self, id: str, text: str) -> Duplicate | None:
         """The earlier document that `text` duplicates; if there is none, remember `text` under `id`.
@@ -76,23 +89,20 @@ class Deduplicator:
         """
         folded = text.casefold()
         digest = xxhash.xxh3_128_digest(folded.encode())
-        if (number := self._by_text.get(digest)) is not None:
-            return Duplicate(self._ids[number], 1.0, exact=True)
+        start = np.frombuffer(digest, dtype=np.uint64, count=1)
+        for number in self._by_text.find(start):
+            if self._records.read(int(number) * _RECORD_BYTES, _DIGEST_BYTES) == digest:
+                return Duplicate(self._ids[int(number)], 1.0, exact=True)
         signature = self._signature(folded)
         bands = self._band_hashes(signature)
         if near := self._most_similar(signature, self._by_band.find(bands)):
             return near
-        self._remember(id, digest, signature, bands)
-        return None
-
-    def _remember(self, id: str, digest: bytes, signature: np.ndarray, bands: np.ndarray) -> None:
         number = len(self._ids)
-        if number == len(self._signatures):
-            self._signatures = np.concatenate([self._signatures, np.empty_like(self._signatures)])
         self._ids.append(id)
-        self._signatures[number] = signature
-        self._by_text[digest] = number
+        self._records.append(digest + signature.tobytes())
+        self._by_text.add(start, number)
         self._by_band.add(bands, number)
+        return None
 
     def _signature(self, folded: str) -> np.ndarray:
         """The minimum of each hash function over the shingles, uint32 [PERMUTATIONS]."""
@@ -124,11 +134,14 @@ class Deduplicator:
         """The candidate most like the signature if it is like enough, the earliest of several."""
         if not len(candidates):
             return None
-        agreement = np.count_nonzero(self._signatures[candidates] == signature, axis=1) / PERMUTATIONS
+        size = 4 * PERMUTATIONS
+        found = [self._records.read(int(number) * _RECORD_BYTES + _DIGEST_BYTES, size) for number in candidates]
+        signatures = np.frombuffer(b"".join(found), dtype=np.uint32).reshape(-1, PERMUTATIONS)
+        agreement = np.count_nonzero(signatures == signature, axis=1) / PERMUTATIONS
         best = int(agreement.argmax())
         if agreement[best] < self.threshold:
             return None
-        return Duplicate(self._ids[candidates[best]], float(agreement[best]), exact=False)
+        return Duplicate(self._ids[int(candidates[best])], float(agreement[best]), exact=False)
 
 
 def bands_and_rows(threshold: float) -> tuple[int, int]:
@@ -144,48 +157,6 @@ def bands_and_rows(threshold: float) -> tuple[int, int]:
         if bands * rows <= PERMUTATIONS:
             return bands, rows
     return PERMUTATIONS, 1
-
-
-class _BandIndex:
-    """Which documents share a band: pairs of band hash and document number.
-
-    Python's dictionaries take some 200 bytes a pair. So only the latest pairs are in one; the others lie in two arrays
-    sorted by hash, at 12 bytes a pair. They are merged when the dictionary holds an eighth of all.
-    """
-
-    def __init__(self) -> None:
-        self._hashes = np.empty(0, dtype=np.uint64)
-        self._numbers = np.empty(0, dtype=np.uint32)
-        self._recent: dict[int, list[int]] = {}
-        self._recent_pairs = 0
-
-    def find(self, hashes: np.ndarray) -> np.ndarray:
-        """The numbers of all documents that share one of the hashes, in ascending order."""
-        starts = np.searchsorted(self._hashes, hashes, side="left")
-        ends = np.searchsorted(self._hashes, hashes, side="right")
-        found = [self._numbers[start:end] for start, end in zip(starts, ends, strict=True) if start < end]
-        recent = [self._recent[value] for value in hashes.tolist() if value in self._recent]
-        found.append(np.fromiter(chain.from_iterable(recent), dtype=np.uint32))
-        return np.unique(np.concatenate(found))
-
-    def add(self, hashes: np.ndarray, number: int) -> None:
-        """Note the hashes of one document."""
-        for value in hashes.tolist():
-            self._recent.setdefault(value, []).append(number)
-        self._recent_pairs += len(hashes)
-        if self._recent_pairs > max(_RECENT, len(self._hashes) // 8):
-            self._merge()
-
-    def _merge(self) -> None:
-        sizes = [len(numbers) for numbers in self._recent.values()]
-        recent_hashes = np.repeat(np.fromiter(self._recent, dtype=np.uint64, count=len(self._recent)), sizes)
-        recent_numbers = np.fromiter(chain.from_iterable(self._recent.values()), dtype=np.uint32, count=sum(sizes))
-        hashes = np.concatenate([self._hashes, recent_hashes])
-        order = np.argsort(hashes, kind="stable")
-        self._hashes = hashes[order]
-        self._numbers = np.concatenate([self._numbers, recent_numbers])[order]
-        self._recent = {}
-        self._recent_pairs = 0
 
 
 @lru_cache(maxsize=2**16)

@@ -29,7 +29,15 @@ from corpusmith.corpus.readers.pdf import read_pdf, require_pypdf
 from corpusmith.corpus.readers.plain import read_plain
 from corpusmith.corpus.readers.pubmed import read_pubmed
 from corpusmith.corpus.readers.restructured import read_restructured
-from corpusmith.corpus.readers.source import BINARY_SAMPLE, SourceFile, Unreadable, read_piece, refuse_binary, too_large
+from corpusmith.corpus.readers.source import (
+    BINARY_SAMPLE,
+    SourceFile,
+    Unreadable,
+    read_piece,
+    refuse_binary,
+    refuse_machine_error,
+    too_large,
+)
 from corpusmith.corpus.readers.tables import read_csv, read_parquet
 from corpusmith.errors import CorpusError
 
@@ -110,6 +118,7 @@ def _read_file(file: SourceFile | Dropped, config: CorpusConfig) -> Iterator[Doc
     except Unreadable as error:
         yield file.dropped(str(error))
     except OSError as error:
+        refuse_machine_error(error, file.path)
         yield file.dropped(f"cannot be read: {error.strerror or error}")
 
 
@@ -142,6 +151,7 @@ def source_files(paths: Sequence[Path], config: CorpusConfig) -> Iterator[Source
             try:
                 status = found.stat()
             except OSError as error:
+                refuse_machine_error(error, found)
                 yield file.dropped(f"cannot be read: {error.strerror}")
                 continue
             first = seen.setdefault((status.st_dev, status.st_ino), file)

@@ -9,13 +9,14 @@ counts (`statistics.json`).
 from __future__ import annotations
 
 import json
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +32,7 @@ PASSAGES = "passages.parquet"
 PASSAGE_DOCUMENT = "passage_document.npy"
 DROPPED = "dropped.jsonl"
 STATISTICS = "statistics.json"
+IDS_AT_ONCE = 10_000
 
 _DOCUMENT_SCHEMA = pa.schema(
     [
@@ -110,6 +112,41 @@ def describe_reasons(dropped: dict[str, int], most: int = 5) -> str:
     return ", ".join(named)
 
 
+class Identifiers(Sequence[str]):
+    """The ids of documents by row, as they lie in the table: Python's own strings would take five times the memory."""
+
+    def __init__(self, column: pa.ChunkedArray):
+        self._column = column.cast(pa.large_string()).combine_chunks()
+
+    @classmethod
+    def of(cls, ids: Iterable[str]) -> Self:
+        """The given ids, in their order."""
+        return cls(pa.chunked_array([pa.array(ids, type=pa.large_string())]))
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        """One id, or a list of several."""
+        return self._column[row].to_pylist() if isinstance(row, slice) else self._column[int(row)].as_py()
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), IDS_AT_ONCE):
+            yield from self[start : start + IDS_AT_ONCE]
+
+    def rows(self, ids: Iterable[str]) -> dict[str, int]:
+        """The row of each of these ids that there is."""
+        import pyarrow.compute as pc
+
+        wanted = pa.array(dict.fromkeys(ids), type=pa.large_string())
+        found = np.flatnonzero(pc.is_in(self._column, value_set=wanted).to_numpy(zero_copy_only=False))
+        return {self[row]: row for row in found.tolist()}
+
+
 class CorpusWriter:
     """Writes a corpus into an existing folder, in batches: memory holds at most one row group and the document column.
 
@@ -124,7 +161,7 @@ class CorpusWriter:
         self._documents = TableWriter(folder / DOCUMENTS, _DOCUMENT_SCHEMA)
         self._passages = TableWriter(folder / PASSAGES, _PASSAGE_SCHEMA)
         self._dropped = (folder / DROPPED).open("w", encoding="utf-8")
-        self._passages_per_document: list[int] = []
+        self._passages_per_document = array("i")
 
     def __enter__(self) -> Self:
         return self
@@ -220,9 +257,9 @@ class Corpus:
         return len(self._passages)
 
     @cached_property
-    def document_ids(self) -> list[str]:
+    def document_ids(self) -> Identifiers:
         """The id of each document, by row."""
-        return self._documents.column("id")
+        return Identifiers(self._documents.raw_column("id"))
 
     def passage(self, row: int) -> Passage:
         """One passage."""
@@ -272,16 +309,19 @@ class Corpus:
 
         A link names a document by its id, or by its title where one document alone bears it (case does not matter).
         """
-        by_id = {identifier: row for row, identifier in enumerate(self.document_ids)}
-        titles = [title.casefold() for title in self._documents.column("title")]
-        shared = {title for title, count in Counter(titles).items() if count > 1}
-        by_title = {title: row for row, title in enumerate(titles) if title and title not in shared}
+        links = [(row, link) for row, names in enumerate(self._documents.column("links")) for link in names]
+        by_id = self.document_ids.rows(link for _, link in links)
+        folded = {link.casefold() for _, link in links}
+        by_title: dict[str, list[int]] = {}
+        for row, title in enumerate(self._documents.column("title") if links else ()):
+            if title and title.casefold() in folded:
+                by_title.setdefault(title.casefold(), []).append(row)
         found: dict[tuple[int, int], None] = {}
-        for row, links in enumerate(self._documents.column("links")):
-            for link in links:
-                target = by_id.get(link, by_title.get(link.casefold()))
-                if target is not None and target != row:
-                    found[row, target] = None
+        for row, link in links:
+            titled = by_title.get(link.casefold(), [])
+            target = by_id.get(link, titled[0] if len(titled) == 1 else None)
+            if target is not None and target != row:
+                found[row, target] = None
         return list(found)
 
 

@@ -105,13 +105,14 @@ class Table:
 
     def column(self, name: str) -> list[Any]:
         """All values of one column."""
-        return self._column(name).to_pylist()
+        return self.raw_column(name).to_pylist()
 
     def is_null(self, name: str) -> np.ndarray:
         """Where one column has no value, bool `[rows]`."""
-        return self._column(name).is_null().to_numpy()
+        return self.raw_column(name).is_null().to_numpy()
 
-    def _column(self, name: str) -> pa.ChunkedArray:
+    def raw_column(self, name: str) -> pa.ChunkedArray:
+        """All values of one column as Arrow holds them."""
         try:
             return self._file.read(columns=[name]).column(name)
         except (pa.ArrowException, OSError) as error:

@@ -33,6 +33,11 @@ class QuerySet:
         """Judgements of relevant documents."""
         return sum(grade > 0 for judged in self.qrels.values() for grade in judged.values())
 
+    @property
+    def judged(self) -> set[str]:
+        """Ids of all judged documents, relevant or not."""
+        return {document for judged in self.qrels.values() for document in judged}
+
     def missing(self, document_ids: Collection[str]) -> list[str]:
         """Relevant documents that the collection does not hold, sorted: they stay judged and cannot be found."""
         relevant = {document for judged in self.qrels.values() for document, grade in judged.items() if grade > 0}

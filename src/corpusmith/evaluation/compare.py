@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from corpusmith.corpus.store import Identifiers
 from corpusmith.evaluation.base import Measured, QuerySet
 from corpusmith.evaluation.measures import MEASURES, measure
 from corpusmith.evaluation.significance import bootstrap_interval, holm, paired_randomisation
@@ -38,7 +39,7 @@ class System:
 def run_systems(
     systems: Sequence[System],
     query_set: QuerySet,
-    document_ids: Sequence[str],
+    document_ids: Identifiers,
     found: dict[SearchEngine, Candidates] | None = None,
 ) -> dict[str, Measured]:
     """Per-query values of every system, by key.
@@ -48,7 +49,7 @@ def run_systems(
     """
     found = {} if found is None else found
     queries = list(query_set.queries.values())
-    rows = {identifier: row for row, identifier in enumerate(document_ids)}
+    rows = document_ids.rows(name for names in query_set.exclude.values() for name in names)
     exclude = [{rows[name] for name in query_set.exclude.get(query, ()) if name in rows} for query in query_set.queries]
     measured = {}
     for system in systems:
@@ -68,7 +69,7 @@ def run_systems(
 
 
 def compare(
-    query_set: QuerySet, systems: Sequence[System], document_ids: Sequence[str], kind: str, note: str, seed: int
+    query_set: QuerySet, systems: Sequence[System], document_ids: Identifiers, kind: str, note: str, seed: int
 ) -> dict[str, Any]:
     """An evaluation as the report shows it (`report/base.py`): measures, intervals, paired tests.
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from corpusmith.corpus.store import Identifiers
 from corpusmith.evaluation.base import QuerySet
 from corpusmith.evaluation.collection import Collection
 from corpusmith.evaluation.compare import DECIDING_MEASURE, System, run_systems
@@ -33,7 +34,7 @@ class Validator:
         collection: Collection,
         lexical: LexicalIndex,
         query_set: QuerySet,
-        document_ids: list[str],
+        document_ids: Identifiers,
     ) -> None:
         self.checkpoint, self.collection, self.query_set = checkpoint, collection, query_set
         self.document_ids = document_ids

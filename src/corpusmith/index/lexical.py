@@ -31,7 +31,7 @@ from corpusmith.config import Config
 from corpusmith.errors import ArtefactError
 from corpusmith.index.analysis import Analyser, languages
 from corpusmith.index.base import new_rows
-from corpusmith.index.postings import Postings, count
+from corpusmith.index.postings import Part, Postings, count
 from corpusmith.retrieval.base import Ranking, rank
 
 if TYPE_CHECKING:
@@ -65,16 +65,24 @@ class LexicalIndex:
 
     Deleted rows leave the results at once and the word statistics at the next `add` or `save`, as in Lucene. Rows
     added are counted in at the next search, when all weights are computed anew: add in large batches.
+
+    With `spool`, an empty folder, what is added to an empty index lies there and not in memory, until `save`.
     """
 
-    def __init__(self, config: LexicalConfig | None = None, stop_words: Iterable[str] | None = None) -> None:
+    def __init__(
+        self,
+        config: LexicalConfig | None = None,
+        stop_words: Iterable[str] | None = None,
+        spool: Path | None = None,
+    ) -> None:
         self.config = config or LexicalConfig()
         self._analyser = Analyser(self.config.language, None if stop_words is None else frozenset(stop_words))
         self._vocabulary: dict[str, int] = {}
         self._ids = np.zeros(0, dtype=np.int64)  # [N] ascending: passages stand in the order of their rows
         self._alive = np.zeros(0, dtype=bool)  # [N]
         self._postings = Postings.weigh([], 0, self.config.k1, self.config.b)
-        self._added: list[tuple[np.ndarray, csr_array]] = []
+        self._added: list[tuple[np.ndarray, Part]] = []
+        self._spool = spool
 
     def __len__(self) -> int:
         return int(self._alive.sum()) + sum(len(ids) for ids, _ in self._added)
@@ -86,9 +94,13 @@ class LexicalIndex:
             ValueError: a row is there already or given twice, or there are not as many texts as rows.
         """
         ids = new_rows(ids, np.concatenate([self._ids[self._alive], *(added for added, _ in self._added)]))
-        stream, chunks, done = iter(texts), [], 0
+        chunks: list[tuple[np.ndarray, Part]] = []
+        stream, done = iter(texts), 0
         while chunk := list(islice(stream, TEXTS_A_CHUNK)):
-            chunks.append((ids[done : done + len(chunk)], self._count(chunk)))
+            part = self._count(chunk)
+            if self._spool is not None:
+                part = part.moved(self._spool / f"part-{len(self._added) + len(chunks)}")
+            chunks.append((ids[done : done + len(chunk)], part))
             done += len(chunk)
             if done > len(ids):
                 break
@@ -145,35 +157,35 @@ class LexicalIndex:
         """`[V, N]` the matrix that queries are multiplied with."""
         return self._postings.matrix(self._postings.weights, len(self._ids))
 
-    def _count(self, texts: list[str]) -> csr_array:
+    def _count(self, texts: list[str]) -> Part:
         """Occurrences of terms in each text; new terms get the next numbers."""
         number = self._vocabulary.setdefault
         documents = [[number(term, len(self._vocabulary)) for term in self._analyser.terms(text)] for text in texts]
-        return count(documents, len(self._vocabulary))
+        return Part.of(count(documents, len(self._vocabulary)))
 
     def _refresh(self, compact: bool = False) -> None:
         """Count in what was added since the last search, and out what was deleted; weigh all terms again."""
         if not self._added and not (compact and not self._alive.all()):
             return
         ids = np.concatenate([self._ids[self._alive], *(added for added, _ in self._added)])
-        parts = [counts for _, counts in self._added]
+        parts = [part for _, part in self._added]
         self._added = []
         if len(self._ids):
             old = self._postings.matrix(self._postings.frequencies, len(self._ids)).T.tocsr()[self._alive]
-            parts.insert(0, old.astype(np.int32))
+            parts.insert(0, Part.of(old))
         if (np.diff(ids) < 0).any():
             parts, ids = [self._in_order(parts, ids)], np.sort(ids)
         self._ids, self._alive = ids, np.ones(len(ids), dtype=bool)
-        self._postings = Postings.weigh(parts, len(self._vocabulary), self.config.k1, self.config.b)
+        self._postings = Postings.weigh(parts, len(self._vocabulary), self.config.k1, self.config.b, self._spool)
+        self._spool = None
         self.__dict__.pop("_weights", None)
 
-    def _in_order(self, parts: list[csr_array], ids: np.ndarray) -> csr_array:
+    def _in_order(self, parts: list[Part], ids: np.ndarray) -> Part:
         """The parts as one, its rows in the order of their ids."""
         from scipy.sparse import vstack
 
-        for part in parts:
-            part.resize(part.shape[0], len(self._vocabulary))
-        return vstack(parts, format="csr")[np.argsort(ids)]
+        matrices = [part.matrix(len(self._vocabulary)) for part in parts]
+        return Part.of(vstack(matrices, format="csr")[np.argsort(ids)])
 
     def _query_matrix(self, queries: Sequence[str]) -> csr_array:
         """`[Q, V]` how often each query names each known term."""

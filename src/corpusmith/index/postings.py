@@ -3,16 +3,21 @@
 Term-major compressed rows: the passages of term t are `columns[indptr[t]:indptr[t + 1]]`, ascending, beside how
 often t occurs there (`frequencies`, needed when passages are added) and its BM25 weight (`weights`, all that
 searching reads).
+
+An index is made of parts, the counts of some thousand passages each, which are merged a range of terms at a time.
+Parts and result may lie on the disk, so that memory holds one part and one range, whatever the number of passages.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from corpusmith.arrays import open_array, save_array
+from corpusmith.artefact import reserve
 from corpusmith.errors import ArtefactError
 
 if TYPE_CHECKING:
@@ -32,28 +37,27 @@ class Postings(NamedTuple):
     weights: np.ndarray
 
     @classmethod
-    def weigh(cls, parts: list[csr_array], n_terms: int, k1: float, b: float) -> Postings:
+    def weigh(cls, parts: Sequence[Part], n_terms: int, k1: float, b: float, spool: Path | None = None) -> Postings:
         """Postings with BM25 weights (Lucene's variant) of passages in the order of the parts.
 
-        Each part is `[n, V]`, counts passages x terms, V at most `n_terms`. Parts are taken out of the list as they
-        are laid into place, so that of no posting there are two copies for long: memory peaks at 14 bytes a posting.
+        Terms are numbered below `n_terms`. The arrays are files in the folder `spool` if one is given.
         """
-        n_passages = sum(part.shape[0] for part in parts)
-        lengths = np.concatenate([np.asarray(part.sum(axis=1), dtype=np.float64) for part in parts] or [np.zeros(0)])
+        lengths = np.concatenate([np.zeros(0, dtype=np.int32), *(part.lengths for part in parts)])
         document_frequencies = np.zeros(n_terms, dtype=np.int64)
         for part in parts:
-            terms, counts = np.unique(part.indices, return_counts=True)
-            document_frequencies[terms] += counts
+            document_frequencies[part.terms] += np.diff(part.starts)
         indptr = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(document_frequencies)])
-        columns, frequencies = _lay_out(parts, indptr)
-        rarities = np.log1p((n_passages - document_frequencies + 0.5) / (document_frequencies + 0.5))
-        mean_length = max(lengths.mean(), 1.0) if n_passages else 1.0
+        rarities = np.log1p((len(lengths) - document_frequencies + 0.5) / (document_frequencies + 0.5))
+        mean_length = max(lengths.mean(), 1.0) if len(lengths) else 1.0
         slowness = (k1 * (1 - b + b * lengths / mean_length)).astype(np.float32)
-        weights = np.repeat(rarities.astype(np.float32), document_frequencies)
-        for start in range(0, len(weights), POSTINGS_A_BLOCK):
-            block = slice(start, start + POSTINGS_A_BLOCK)
-            occurrences = frequencies[block].astype(np.float32)
-            weights[block] *= occurrences / (occurrences + slowness[columns[block]])
+        types = {"columns": np.int32, "frequencies": np.uint16, "weights": np.float32}
+        columns, frequencies, weights = (_allocate(spool, name, int(indptr[-1]), types[name]) for name in types)
+        for first, stop in _term_ranges(indptr):
+            block = slice(int(indptr[first]), int(indptr[stop]))
+            terms, columns[block], occurrences = _merged(parts, first, stop)
+            frequencies[block] = occurrences
+            counts = occurrences.astype(np.float32)
+            weights[block] = rarities[terms].astype(np.float32) * (counts / (counts + slowness[columns[block]]))
         return cls(indptr, columns, frequencies, weights)
 
     def matrix(self, values: np.ndarray, n_passages: int) -> csr_array:
@@ -77,24 +81,73 @@ class Postings(NamedTuple):
         return postings
 
 
-def _lay_out(parts: list[csr_array], indptr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Columns and frequencies, term-major; empties `parts`. Work on a part depends on its own postings alone, not on
-    how many terms there are."""
-    columns = np.empty(indptr[-1], dtype=np.int32)
-    frequencies = np.empty(indptr[-1], dtype=np.uint16)
-    ends = indptr[:-1].copy()
+class Part(NamedTuple):
+    """Counts of n passages, term-major: the passages of `terms[i]` (ascending) are `rows[starts[i]:starts[i + 1]]`
+    (from 0, ascending) beside their `frequencies`; `lengths[n]` are the passages' own, in terms."""
+
+    lengths: np.ndarray
+    terms: np.ndarray
+    starts: np.ndarray
+    rows: np.ndarray
+    frequencies: np.ndarray
+
+    @classmethod
+    def of(cls, counts: csr_array) -> Part:
+        """The part of a matrix `[n, V]`, passages x terms."""
+        order = np.argsort(counts.indices, kind="stable")
+        rows = np.repeat(np.arange(counts.shape[0], dtype=np.int32), np.diff(counts.indptr))
+        terms, starts = np.unique(counts.indices[order], return_index=True)
+        lengths = np.asarray(counts.sum(axis=1)).astype(np.int32)
+        frequencies = counts.data[order].astype(np.uint16)
+        return cls(lengths, terms.astype(np.int32), np.append(starts, len(order)), rows[order], frequencies)
+
+    def matrix(self, n_terms: int) -> csr_array:
+        """`[n, V]`, what the part was made of."""
+        from scipy.sparse import csr_array
+
+        terms = np.repeat(self.terms, np.diff(self.starts))
+        counts = self.frequencies.astype(np.int32)
+        return csr_array((counts, (self.rows, terms)), shape=(len(self.lengths), n_terms))
+
+    def moved(self, folder: Path) -> Part:
+        """The part with its arrays in files of a new folder, mapped."""
+        folder.mkdir()
+        for name, values in self._asdict().items():
+            save_array(folder / f"{name}.npy", values)
+        return Part(*(open_array(folder / f"{name}.npy", "r") for name in self._fields))
+
+
+def _allocate(spool: Path | None, name: str, size: int, dtype: type) -> np.ndarray:
+    """An array to be filled: in memory, or a mapped file whose space is claimed beforehand."""
+    if spool is None or size == 0:
+        return np.empty(size, dtype=dtype)
+    path = spool / f"{name}.npy"
+    array = np.lib.format.open_memmap(path, "w+", dtype, (size,))
+    reserve(path)
+    return array
+
+
+def _term_ranges(indptr: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Ranges of terms with some `POSTINGS_A_BLOCK` postings each, at least one term."""
+    first, n_terms = 0, len(indptr) - 1
+    while first < n_terms:
+        stop = int(np.searchsorted(indptr, indptr[first] + POSTINGS_A_BLOCK, side="right")) - 1
+        yield first, (first := max(first + 1, min(stop, n_terms)))
+
+
+def _merged(parts: Sequence[Part], first: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Term, passage and frequency of the postings of the terms from `first` to `stop`, sorted by term and passage."""
+    terms, rows, frequencies = [], [], []
     first_row = 0
-    while parts:
-        part = parts.pop(0)
-        order = np.argsort(part.indices, kind="stable")
-        rows = np.repeat(np.arange(first_row, first_row + part.shape[0], dtype=np.int32), np.diff(part.indptr))
-        terms, starts, counts = np.unique(part.indices[order], return_index=True, return_counts=True)
-        places = np.arange(len(order)) + np.repeat(ends[terms] - starts, counts)
-        columns[places] = rows[order]
-        frequencies[places] = part.data[order]
-        ends[terms] += counts
-        first_row += part.shape[0]
-    return columns, frequencies
+    for part in parts:
+        low, high = np.searchsorted(part.terms, [first, stop])
+        inside = slice(int(part.starts[low]), int(part.starts[high]))
+        terms.append(np.repeat(part.terms[low:high], np.diff(part.starts[low : high + 1])))
+        rows.append(part.rows[inside] + np.int32(first_row))
+        frequencies.append(part.frequencies[inside])
+        first_row += len(part.lengths)
+    order = np.argsort(together := np.concatenate(terms), kind="stable")
+    return together[order], np.concatenate(rows)[order], np.concatenate(frequencies)[order]
 
 
 def count(documents: list[list[int]], n_terms: int) -> csr_array:

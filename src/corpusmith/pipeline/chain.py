@@ -1,7 +1,8 @@
 """A chain of steps, each leaving one artefact, run in order; what is already built is not built again.
 
 A step is reused when its key (options, seed, corpusmith's version, its parents' digests) is the one in the manifest
-that stands in its folder and every file there is whole. Damage is said aloud and the step is run again.
+that stands in its folder and every file there is whole. Damage is said aloud and the step is run again; what a newer
+corpusmith has made is left alone.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import corpusmith
-from corpusmith.artefact import Draft, Manifest, open_artefact, read_manifest, step_key, writing
-from corpusmith.errors import ArtefactError
+from corpusmith.artefact import Draft, Manifest, open_artefact, read_manifest, step_key, tidy, writing
+from corpusmith.errors import ArtefactError, NewerArtefactError
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,8 @@ def run(steps: Sequence[Step], seed: int, watcher: Watcher) -> Iterator[tuple[St
         key, parents = _key(step, digests, seed)
         manifest = _whole(step, key, watcher)
         reused = manifest is not None
+        if reused:
+            tidy(step.folder, key)
         watcher.start(step.name, step.note, reused=reused)
         if manifest is None:
             with writing(step.folder, step.name, _config(step), parents, seed, resumable=step.resumable) as draft:
@@ -112,6 +115,8 @@ def _whole(step: Step, key: str, watcher: Watcher) -> Manifest | None:
         if not step.folder.exists() or read_manifest(step.folder).key != key:
             return None
         return open_artefact(step.folder)
+    except NewerArtefactError:
+        raise
     except ArtefactError as error:
         watcher.say(f"{error} It is built again now.")
         return None

@@ -133,7 +133,7 @@ def make_evaluation(work: Workspace, draft: Draft) -> None:
     test = work.queries("test")
     ids = work.corpus.document_ids
     if test is not None:
-        missing = test.missing(set(ids))
+        missing = test.missing(ids.rows(test.judged))
         note = f"Relevant documents that are not in the index: {len(missing)}." if missing else ""
         evaluations.append(compare(test, _systems(work, None), ids, "judged", note, work.recipe.seed))
     if work.is_demonstration:

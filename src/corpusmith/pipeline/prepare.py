@@ -7,22 +7,22 @@ from dataclasses import asdict
 
 import numpy as np
 
-from corpusmith.arrays import save_array
 from corpusmith.artefact import Draft, link_folder
 from corpusmith.corpus.build import build_corpus
 from corpusmith.corpus.read import read
 from corpusmith.corpus.shards import write_shards
-from corpusmith.errors import RecipeError
+from corpusmith.errors import CorpusError, RecipeError
 from corpusmith.evaluation.demonstration import make_demonstration as write_demonstration
 from corpusmith.evaluation.heldout import make_heldout as draw_heldout
 from corpusmith.index.lexical import LexicalIndex
 from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.pipeline.workspace import DEFAULT_SEARCH, Workspace
 from corpusmith.retrieval.base import Progress
+from corpusmith.retrieval.dense import DenseRetriever
 from corpusmith.retrieval.encoding import choose_encoding, make_retriever
 from corpusmith.retrieval.pairs import labelled_pairs, mine_candidates, save_pairs
 from corpusmith.retrieval.pairs import make_pairs as pairs_from_corpus
-from corpusmith.retrieval.vectors import encode_to_file
+from corpusmith.retrieval.vectors import Fill, encode_to_file
 
 SAY_EVERY = 500
 
@@ -38,6 +38,8 @@ def make_corpus(work: Workspace, draft: Draft) -> None:
     summary = build_corpus(documents, work.recipe.corpus, draft.folder, advance, judged=judged)
     work.watcher.say(f"  {summary}")
     draft.facts.update(asdict(summary))
+    if not work.is_demonstration and work.digest_files() != dict(work.input_digests)["files"]:
+        raise CorpusError("a file changed while the documents were being read; run the same command again.")
 
 
 def make_tokens(work: Workspace, draft: Draft) -> None:
@@ -68,7 +70,7 @@ def make_demonstration(work: Workspace, draft: Draft) -> None:
 
 def make_lexical(work: Workspace, draft: Draft) -> None:
     """BM25 over all passages."""
-    index = LexicalIndex(work.recipe.lexical)
+    index = LexicalIndex(work.recipe.lexical, spool=draft.scratch)
     index.add(np.arange(work.corpus.n_passages), _contents(work))
     index.save(draft.folder)
 
@@ -99,14 +101,25 @@ def _encode(work: Workspace, checkpoint: Checkpoint, draft: Draft) -> None:
     def encode(start: int, stop: int, out: np.ndarray, progress: Progress) -> None:
         retriever.encode_shards(shards, np.arange(start, stop), out, progress)
 
-    path = draft.folder / "vectors.npy"
-    encode_to_file(path, len(shards), retriever.dimension, encode, work.watcher.advance)
+    def write(name: str, total: int, fill: Fill) -> None:
+        path, key = draft.folder / name, retriever.backend.arithmetic
+        encode_to_file(path, total, retriever.dimension, fill, work.watcher.advance, key, draft.scratch)
+
+    write("vectors.npy", len(shards), encode)
     for name, collection in work.collections.items():
-        masked = retriever.encode_documents([content for _, content in collection.masked])
-        save_array(draft.folder / f"{name}.npy", masked)
+        write(f"{name}.npy", len(collection.masked), _encoding(retriever, [text for _, text in collection.masked]))
     tokens = np.minimum(work.shards.lengths + 2, checkpoint.max_tokens)
     draft.cost["tokens"] = int(tokens.sum())
     draft.cost["flops"] = float(checkpoint.encoder.flops(tokens))
+
+
+def _encoding(retriever: DenseRetriever, texts: Sequence[str]) -> Fill:
+    """Encodes documents' texts for `encode_to_file`."""
+
+    def fill(start: int, stop: int, out: np.ndarray, progress: Progress) -> None:
+        out[:] = retriever.encode_documents(texts[start:stop], progress)
+
+    return fill
 
 
 def make_pairs(work: Workspace, draft: Draft) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 
-from corpusmith.artefact import Draft, write_whole
+from corpusmith.artefact import Draft, seal, unseal, write_whole
+from corpusmith.errors import ArtefactError
 from corpusmith.evaluation.heldout import MINIMUM_QUERIES
 from corpusmith.evaluation.validator import Validator, first_queries, pool_of
 from corpusmith.model.checkpoint import Checkpoint
@@ -19,8 +19,10 @@ from corpusmith.pipeline.workspace import Workspace
 from corpusmith.recipe import StageConfig
 from corpusmith.retrieval.pairs import open_pairs
 from corpusmith.training.budget import BudgetConfig
+from corpusmith.training.checkpoint import DAMAGED
 from corpusmith.training.log import Evaluation, Notice, StepRecord
 from corpusmith.training.loop import train
+from corpusmith.training.plan import Plan
 
 RESERVED_SECONDS = 45
 """Set aside from a budget of minutes for choosing, measuring and the report."""
@@ -34,7 +36,7 @@ VALIDATION_NEIGHBOURS = 10
 def make_stage(work: Workspace, draft: Draft, number: int, stage: StageConfig) -> None:
     """One stage of training, from the base or from the stage before; resumable at any moment."""
     start = work.stage_checkpoint(number - 1)
-    draft.volatile.update(("budget.json", "run/plan.json", "run/timing.jsonl"))
+    _forget_damaged_plan(work, draft.folder)
     budget = _stage_budget(work, draft.folder, number)
     if budget is not None:
         objective = build_objective(stage.objective, _training_data(work, stage), start, work.recipe.seed)
@@ -60,6 +62,36 @@ def make_stage(work: Workspace, draft: Draft, number: int, stage: StageConfig) -
     shutil.rmtree(model, ignore_errors=True)
     model.mkdir()
     export_checkpoint(start, model)
+    draft.volatile.update(("budget.json", "run/plan.json", "run/timing.jsonl"))
+    aside = (draft.folder / "run" / "checkpoints").glob(f"*{DAMAGED}/*")
+    draft.volatile.update(path.relative_to(draft.folder).as_posix() for path in aside)
+
+
+def _forget_damaged_plan(work: Workspace, folder: Path) -> None:
+    """Begin the stage again where what it was going to spend can no longer be read: nothing else tells it."""
+    try:
+        _read_budget(folder / "budget.json")
+        if (folder / "run" / "plan.json").exists():
+            Plan.read(folder / "run" / "plan.json")
+    except ArtefactError as error:
+        work.watcher.say(f"{error} The stage begins again now.")
+        shutil.rmtree(folder)
+        folder.mkdir()
+
+
+def _read_budget(path: Path) -> BudgetConfig | None:
+    """What `_stage_budget` settled; None before that, and where the stage cannot train.
+
+    Raises:
+        ArtefactError: the file is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        content = unseal(path.read_bytes())["budget"]
+        return BudgetConfig(**content) if content else None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtefactError(f"{path} is damaged ({error}).") from error
 
 
 def _training_data(work: Workspace, stage: StageConfig) -> TrainingData:
@@ -78,13 +110,12 @@ def _stage_budget(work: Workspace, folder: Path, number: int) -> BudgetConfig | 
     """What this stage may spend, settled once and kept in its folder; None if it cannot train."""
     path = folder / "budget.json"
     if path.exists():
-        content = json.loads(path.read_text())
-        return BudgetConfig(**content) if content else None
+        return _read_budget(path)
     hindrance = _hindrance(work)
     budget = None if hindrance else _share(work, number)
     if budget is None:
         work.watcher.say(hindrance or "No time is left to train in this budget; the base model is kept.")
-    write_whole(path, json.dumps(budget.model_dump() if budget else None))
+    write_whole(path, seal({"budget": budget.model_dump() if budget else None}))
     return budget
 
 
@@ -116,8 +147,7 @@ def _validator(work: Workspace, start: Checkpoint) -> Validator | None:
     queries = first_queries(
         work.heldout.query_set("validation", work.corpus.document_ids), VALIDATION_QUERIES, work.recipe.seed
     )
-    rows = {identifier: row for row, identifier in enumerate(work.corpus.document_ids)}
-    answers = np.array([rows[name] for judged in queries.qrels.values() for name in judged])
+    answers = np.array(sorted(work.corpus.document_ids.rows(queries.judged).values()))
     engine = work.engine("base", "heldout")
     pool = work.heldout.collection.subset(pool_of(engine, queries, answers, VALIDATION_NEIGHBOURS))
     return Validator(start, pool, pool.lexical_index(work.recipe.lexical), queries, work.corpus.document_ids)

@@ -79,9 +79,12 @@ class Workspace:
         if self.recipe.corpus.source == "installed-docs":
             packages = sorted(f"{d.name}=={d.version}" for d in metadata.distributions())
             return (("installed packages", digest_json(packages)),)
+        return (("files", self.digest_files()),)
+
+    def digest_files(self) -> str:
+        """One digest of all documents' files as they are now."""
         files = source_files(self.paths, self.recipe.corpus)
-        digests = [[file.id, digest_file(file.path)] for file in files if isinstance(file, SourceFile)]
-        return (("files", digest_json(digests)),)
+        return digest_json([[file.id, file.digest()] for file in files if isinstance(file, SourceFile)])
 
     @cached_property
     def query_folder(self) -> Path | None:

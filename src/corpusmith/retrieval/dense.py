@@ -33,9 +33,11 @@ BATCH_TOKENS = {"cpu": 8_192, "cuda": 65_536}
 
 
 class Backend(Protocol):
-    """Computes vectors of token sequences; `batch_tokens` is what it likes to be given at a time."""
+    """Computes vectors of token sequences; `batch_tokens` is what it likes to be given at a time, `arithmetic` names
+    what decides the bits of the result."""
 
     batch_tokens: int
+    arithmetic: str
 
     def encode(self, sequences: list[np.ndarray]) -> np.ndarray:
         """float32 `[B, D]`, length 1, of B sequences of ids, special tokens included; the longest come first."""
@@ -57,6 +59,7 @@ class PackedBackend:
         self.device = next(checkpoint.encoder.parameters()).device
         self.batch_tokens = BATCH_TOKENS.get(self.device.type, BATCH_TOKENS["cpu"])
         self.dtype = dtype or DTYPES[fastest_precision(self.device)]
+        self.arithmetic = f"{'int8, ' if int8 else ''}{self.dtype}"
         self._encoder = checkpoint.encoder.for_inference(self.dtype, int8)
         self._pooling = checkpoint.pooling
 

@@ -128,7 +128,7 @@ def labelled_pairs(
     excluded: frozenset[str] = frozenset(),
 ) -> list[Pair]:
     """One pair for every judged (query, relevant document): the document's best passage in `rank`, else its first."""
-    document_rows = {identifier: row for row, identifier in enumerate(corpus.document_ids)}
+    document_rows = corpus.document_ids.rows(name for judged in qrels.values() for name in judged)
     pairs = []
     for query_id, judged in sorted(qrels.items()):
         rows, _ = rank([queries[query_id]], 1000) if query_id not in excluded else (np.empty((1, 0), np.int64), None)

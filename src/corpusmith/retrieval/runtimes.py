@@ -42,6 +42,7 @@ class OnnxBackend:
     """
 
     batch_tokens = BATCH_TOKENS
+    arithmetic = "onnx"
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         runtime = _package("onnxruntime", "onnx")
@@ -77,6 +78,7 @@ class OpenVinoBackend:
     def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype | None = None) -> None:
         openvino = _package("openvino", "openvino")
         dtype = dtype or DTYPES[fastest_precision(torch.device("cpu"))]
+        self.arithmetic = f"openvino, {dtype}"
         options = {
             "INFERENCE_PRECISION_HINT": "bf16" if dtype == torch.bfloat16 else "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),

@@ -1,66 +1,102 @@
 """Vectors of any number of texts, into a file.
 
 They are encoded window by window into a mapped file, so that memory does not grow with their number, and after each
-window the file and the number of rows done are forced to the disk. An interrupted call goes on from there: the windows
-are the same each time, and so are the bytes of the result.
+window the file, the number of rows done and their digest are forced to the disk. An interrupted call goes on from
+there, if the rows are still the same: the windows are the same each time, and so are the bytes of the result.
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from corpusmith.artefact import naming_machine_errors, reserve, write_whole
+from corpusmith.arrays import save_array
+from corpusmith.artefact import naming_machine_errors, reserve, seal, sync, unseal, write_whole
 from corpusmith.retrieval.base import Progress
 from corpusmith.retrieval.dense import WINDOW
+
+Fill = Callable[[int, int, np.ndarray, Progress], object]
+"""`fill(start, stop, out, progress)` writes the vectors of the texts from `start` to `stop` into `out`."""
 
 
 def encode_to_file(
     path: Path,
     total: int,
     dimension: int,
-    encode: Callable[[int, int, np.ndarray, Progress], object],
+    encode: Fill,
     progress: Progress | None = None,
     key: str = "",
+    scratch: Path | None = None,
 ) -> None:
     """Write `[total, dimension]` float32 vectors to the .npy file `path`; it appears when all of them are there.
 
     Args:
-        path: where they go; what an interrupted call left behind stands beside it, under hidden names.
+        path: where they go.
         total, dimension: the array's shape.
-        encode: `encode(start, stop, out, progress)` fills `out` with the vectors of the texts from `start` to `stop`.
+        encode: computes the vectors of some of the texts.
         progress: is told how many of `total` are done.
         key: identifies texts and model; what was left behind under another key is not gone on with.
+        scratch: an existing folder for what an interrupted call leaves behind. It is not tidied up: as long as it is
+            there, a file that is whole is not made again. By default all stands beside `path` under hidden names
+            until the file is whole.
 
     Raises:
         MachineError: the disk is full or not writable.
     """
-    partial, marker = (path.with_name(f".{path.name}.{suffix}") for suffix in ("partial", "rows"))
+    if scratch is not None:
+        partial, marker = (scratch / f"{path.name}.{suffix}" for suffix in ("partial", "rows"))
+    else:
+        partial, marker = (path.with_name(f".{path.name}.{suffix}") for suffix in ("partial", "rows"))
+    shape = (total, dimension)
     with naming_machine_errors(path):
-        done = _rows_done(marker, key) if partial.exists() else 0
-        mode, shape = ("r+", None) if done else ("w+", (total, dimension))
-        vectors = np.lib.format.open_memmap(partial, mode, np.float32, shape)  # type: ignore[arg-type]
-        reserve(partial)
-        for start in range(done, total, WINDOW):
-            stop = min(start + WINDOW, total)
-            encode(start, stop, vectors[start:stop], _shifted(progress, start, total))
-            vectors.flush()
-            write_whole(marker, json.dumps({"key": key, "rows": stop}))
-        del vectors
-        partial.replace(path)
-        marker.unlink(missing_ok=True)
+        if total == 0:
+            save_array(path, np.zeros(shape, dtype=np.float32))
+        elif partial.exists() or _rows_done(path, marker, shape, key)[0] < total:
+            _fill(partial, marker, shape, encode, progress, key)
+            partial.replace(path)
+            sync(path.parent)
+        if scratch is None:
+            marker.unlink(missing_ok=True)
 
 
-def _rows_done(marker: Path, key: str) -> int:
-    """Rows that an interrupted call with this key has finished."""
+def _fill(
+    partial: Path,
+    marker: Path,
+    shape: tuple[int, int],
+    encode: Fill,
+    progress: Progress | None,
+    key: str,
+) -> None:
+    """Make the file, or go on with it after the rows that the marker vouches for."""
+    total = shape[0]
+    done, digest = _rows_done(partial, marker, shape, key)
+    vectors = np.lib.format.open_memmap(partial, "r+" if done else "w+", np.float32, None if done else shape)
+    reserve(partial)
+    for start in range(done, total, WINDOW):
+        stop = min(start + WINDOW, total)
+        encode(start, stop, vectors[start:stop], _shifted(progress, start, total))
+        vectors.flush()
+        digest.update(vectors[start:stop].data)
+        write_whole(marker, seal({"key": key, "rows": stop, "sha256": digest.hexdigest()}))
+
+
+def _rows_done(path: Path, marker: Path, shape: tuple[int, int], key: str) -> tuple[int, hashlib._Hash]:
+    """How many of the file's rows the marker vouches for, and their digest; none if anything has changed."""
+    digest = hashlib.sha256()
     try:
-        content = json.loads(marker.read_text(encoding="utf-8"))
-        return int(content["rows"]) if content["key"] == key else 0
+        content = unseal(marker.read_bytes())
+        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+        if content["key"] == key and (vectors.shape, vectors.dtype) == (shape, np.float32):
+            for start in range(0, content["rows"], WINDOW):
+                digest.update(vectors[start : min(start + WINDOW, content["rows"])].data)
+            if digest.hexdigest() == content["sha256"]:
+                return content["rows"], digest
     except (OSError, ValueError, KeyError, TypeError):
-        return 0
+        pass
+    return 0, hashlib.sha256()
 
 
 def _shifted(progress: Progress | None, start: int, total: int) -> Progress:

@@ -3,16 +3,16 @@
 A checkpoint is a folder `step-00000120` with the weights and buffers of the encoder and the objective, AdamW's
 moments, and `progress.json`: how far the run is and the digests of the other two. Nothing else is state: batches and
 masks derive from (seed, step), the learning rate from the step. It is written in a temporary sibling, synced and
-renamed; on reading, digests are checked, and a damaged checkpoint is set aside under a name that says so and the one
-before it used. Only safetensors and JSON are written: no checkpoint can run code.
+renamed; what an evaluation finds afterwards is added to progress.json in one step. On reading, digests are checked,
+and a damaged checkpoint is set aside under a name that says so and the one before it used. Only safetensors and JSON
+are written: no checkpoint can run code.
 
-The best weights so far are those of an ordinary checkpoint, written when they were evaluated; it is kept as long as
+The best weights so far are those of an ordinary checkpoint, written before they were evaluated; it is kept as long as
 it is the best.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from corpusmith.artefact import digest_file, digest_json, naming_machine_errors, sync
+from corpusmith.artefact import digest_file, naming_machine_errors, seal, sync, unseal, write_whole
 from corpusmith.errors import ArtefactError
 
 KEPT = 2
@@ -33,6 +33,8 @@ KEPT = 2
 WEIGHTS = "weights.safetensors"
 MOMENTS = "moments.safetensors"
 PROGRESS = "progress.json"
+DAMAGED = ".damaged"
+"""Suffix of checkpoints that were set aside."""
 
 
 @dataclass(slots=True)
@@ -124,9 +126,8 @@ class CheckpointFolder:
             partial.mkdir(parents=True)
             _save_tensors(state.weights(), partial / WEIGHTS)
             _save_tensors(state.moments(), partial / MOMENTS)
-            content = asdict(progress) | {"files": {name: digest_file(partial / name) for name in (WEIGHTS, MOMENTS)}}
-            content["digest"] = digest_json(content)
-            (partial / PROGRESS).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            files = {name: digest_file(partial / name) for name in (WEIGHTS, MOMENTS)}
+            (partial / PROGRESS).write_text(seal(asdict(progress) | {"files": files}), encoding="utf-8")
             for name in (WEIGHTS, MOMENTS, PROGRESS):
                 sync(partial / name)
             sync(partial)
@@ -135,10 +136,21 @@ class CheckpointFolder:
             sync(self.folder)
         self._prune(progress, KEPT)
 
+    def amend(self, progress: Progress) -> None:
+        """Replace what the whole checkpoint of `progress.step` says beside the weights.
+
+        Raises:
+            MachineError: the disk is full or cannot be written; the checkpoint is untouched.
+        """
+        path = self._path(progress.step) / PROGRESS
+        with naming_machine_errors(path):
+            files = unseal(path.read_bytes())["files"]
+        write_whole(path, seal(asdict(progress) | {"files": files}))
+
     def load_latest(self, state: TrainingState) -> Progress | None:
         """Restore the newest whole checkpoint whose best one is whole too; None where there is none.
 
-        Damaged checkpoints are set aside with the suffix ".damaged", and a notice says so.
+        Damaged checkpoints are set aside under a name with the suffix ".damaged", and a notice says so.
         """
         for step in sorted(self._steps(), reverse=True):
             progress = self._read(step)
@@ -164,14 +176,10 @@ class CheckpointFolder:
         """The progress of a whole checkpoint; a damaged one is set aside."""
         folder = self._path(step)
         try:
-            content = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
-            digest, files = content.pop("digest"), content["files"]
-            if digest != digest_json(content):
-                raise ValueError(f"{PROGRESS} does not match its digest")
-            for name in (WEIGHTS, MOMENTS):
-                if digest_file(folder / name) != files[name]:
+            content = unseal((folder / PROGRESS).read_bytes())
+            for name, digest in content.pop("files").items():
+                if digest_file(folder / name) != digest:
                     raise ValueError(f"{name} does not match its digest")
-            del content["files"]
             content["evaluations"] = [tuple(entry) for entry in content["evaluations"]]
             return Progress(**content)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
@@ -179,7 +187,7 @@ class CheckpointFolder:
             return None
 
     def _set_aside(self, folder: Path, error: Exception) -> None:
-        aside = folder.with_name(f"{folder.name}.damaged")
+        aside = folder.with_name(f"{folder.name}{DAMAGED}")
         with naming_machine_errors(folder):
             shutil.rmtree(aside, ignore_errors=True)
             folder.rename(aside)

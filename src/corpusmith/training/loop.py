@@ -249,21 +249,37 @@ class Run:
     def take_steps(self, plan: Plan) -> None:
         """Go from the present step to the last, evaluating and writing checkpoints on the way."""
         self.encoder.train()
-        saved = environment.seconds()
-        for examples in islice(self.batches(self.progress.step), plan.steps - self.progress.step):
-            self.step(examples, plan.steps)
-            due = self.evaluates and plan.evaluates_after(self.progress.step, self.config.evaluations)
-            if due:
-                self.evaluate()
-            stopped = due and self.progress.step < plan.steps and self.patience_is_over()
-            if stopped:
-                self.log.notice(f"stopped after step {self.progress.step} of {plan.steps}: the score no longer rises.")
-            self.progress.finished = stopped or self.progress.step == plan.steps
-            if due or self.progress.finished or environment.seconds() - saved >= 60 * self.config.checkpoint_minutes:
+        saved, batches = environment.seconds(), self.batches(self.progress.step)
+        self.conclude(plan)
+        while not self.progress.finished:
+            self.step(next(batches), plan.steps)
+            is_last = self.progress.step == plan.steps
+            waited = environment.seconds() - saved >= 60 * self.config.checkpoint_minutes
+            if is_last or waited or self.evaluation_is_due(plan):
                 self.save()
                 saved = environment.seconds()
-            if self.progress.finished:
-                break
+            self.conclude(plan)
+
+    def evaluation_is_due(self, plan: Plan) -> bool:
+        """Whether the present step is one after which to evaluate, and that was not done yet."""
+        step = self.progress.step
+        planned = self.evaluates and step > 0 and plan.evaluates_after(step, self.config.evaluations)
+        return planned and all(evaluated != step for evaluated, _, _ in self.progress.evaluations)
+
+    def conclude(self, plan: Plan) -> None:
+        """Evaluate if that is due, and settle whether the run is over. The step's checkpoint is on the disk by then: a
+        crash during the evaluation costs the evaluation alone, and a resumed run begins with it."""
+        due = self.evaluation_is_due(plan)
+        if due:
+            self.evaluate()
+        progress = self.progress
+        stopped = due and progress.step < plan.steps and self.patience_is_over()
+        if stopped:
+            self.log.notice(f"stopped after step {progress.step} of {plan.steps}: the score no longer rises.")
+        progress.finished = stopped or progress.step == plan.steps
+        if due or progress.finished:
+            progress.log_bytes = self.log.flush()
+            self.checkpoints.amend(progress)
 
     def batches(self, first: int) -> Iterator[np.ndarray]:
         """Numbers of the examples of each step, without end, from the step after `first` on."""
@@ -339,7 +355,7 @@ class Run:
         return accumulate(self.encoder, self.objective, batches, backward=False).loss
 
     def evaluate(self) -> None:
-        """Evaluate the present weights and remember whether they are the best."""
+        """Evaluate the present weights and note whether they are the best."""
         started = environment.seconds()
         score, held_out_loss = self.score()
         self.record_evaluation(

@@ -7,7 +7,6 @@ schedule, and a folder is never continued with other settings by mistake.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import cycle, islice
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from corpusmith import environment
+from corpusmith.artefact import seal, unseal
 from corpusmith.errors import ArtefactError
 from corpusmith.model.arithmetic import DTYPES, Precision
 from corpusmith.training.budget import StepCost
@@ -49,7 +49,7 @@ class Plan:
 
     def to_json(self) -> str:
         """The content of plan.json."""
-        return json.dumps(asdict(self), indent=2) + "\n"
+        return seal(asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> Plan:
@@ -59,13 +59,13 @@ class Plan:
             ArtefactError: it is damaged.
         """
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = unseal(path.read_bytes())
             if content["baseline"] is not None:
                 content["baseline"] = tuple(content["baseline"])
             if content["precision"] not in DTYPES:
                 raise ValueError(f"no such precision: {content['precision']}")
             return cls(**content)
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ArtefactError(f"{path} is damaged ({error}); delete {path.parent} and train again.") from error
 
 

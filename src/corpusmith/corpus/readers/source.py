@@ -15,6 +15,7 @@ before it is kept.
 from __future__ import annotations
 
 import codecs
+import errno
 import gzip
 import io
 import os
@@ -26,7 +27,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from corpusmith.artefact import digest_file
 from corpusmith.corpus.base import Dropped
+from corpusmith.errors import MachineError
 
 CHUNK = 1 << 20
 BINARY_SAMPLE = 8000  # as git does: a NUL byte among the first 8,000 makes a file binary
@@ -44,6 +47,12 @@ LEGACY_ENCODINGS = [
     "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "koi8_r", "cp932", "euc_jp", "gb18030", "big5", "cp949",
 ]  # fmt: skip
 _CONTROL_BYTES = bytes([*range(0x00, 0x09), *range(0x0E, 0x1B), *range(0x1C, 0x20)])
+
+
+LASTING = {
+    errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO,
+}  # fmt: skip
+"""Errors of the system that tell about a file: it is left out. All others tell about the machine."""
 
 
 class Unreadable(Exception):
@@ -65,12 +74,23 @@ class SourceFile:
 
     def open(self) -> BinaryIO:
         """The bytes, unpacked where the file is gzip (told by its first two bytes, not by its name)."""
-        # Asked before opening: to open a pipe would wait for its writer.
-        if not stat.S_ISREG(os.stat(self.path).st_mode):
+        if not self._is_regular():
             raise Unreadable("not a regular file")
         with self.path.open("rb") as raw:
             packed = raw.read(2) == b"\x1f\x8b"
         return cast(BinaryIO, gzip.open(self.path, "rb")) if packed else self.path.open("rb")
+
+    def _is_regular(self) -> bool:
+        """Asked before opening: to open a pipe would wait for its writer."""
+        return stat.S_ISREG(os.stat(self.path).st_mode)
+
+    def digest(self) -> str:
+        """SHA-256 of its bytes as they are stored; empty for what cannot be read."""
+        try:
+            return digest_file(self.path) if self._is_regular() else ""
+        except OSError as error:
+            refuse_machine_error(error, self.path)
+            return ""
 
     def chunks(self) -> Iterator[bytes]:
         """The unpacked bytes in pieces of at most one MiB; damage of gzip is raised after what came before it."""
@@ -156,6 +176,18 @@ class SourceFile:
                 pending.clear()
         if size:
             yield number + 1, b"".join(pending) if size <= self.limit else None
+
+
+def refuse_machine_error(error: OSError, path: Path) -> None:
+    """Stop where not the file is at fault but the disk or the network below it: next time it may be read, and what was
+    made without it must not be taken for the whole.
+
+    Raises:
+        MachineError: the system's error is not one of `LASTING`.
+    """
+    if error.errno and error.errno not in LASTING:
+        reason = error.strerror or str(error)
+        raise MachineError(f"cannot read {path}: {reason}; mend that and run the same command again.") from error
 
 
 def read_piece(stream: BinaryIO, size: int) -> bytes:

@@ -17,7 +17,7 @@ from typing import Any
 from corpusmith.corpus.base import Document, Dropped
 from corpusmith.corpus.config import CorpusConfig
 from corpusmith.corpus.readers.records import Numbered, read_records
-from corpusmith.corpus.readers.source import SourceFile, Unreadable, decode_line, too_large
+from corpusmith.corpus.readers.source import SourceFile, Unreadable, decode_line, refuse_machine_error, too_large
 
 DELIMITERS = ",;\t|"
 SAMPLE_LINES = 200
@@ -117,6 +117,8 @@ def _parquet_rows(file: SourceFile) -> Iterator[Numbered]:
                     number += 1
                     yield number, {name: values[row] for name, values in columns.items()}
         except (pa.ArrowException, OSError, ValueError, EOFError, zlib.error) as error:
+            if isinstance(error, OSError):
+                refuse_machine_error(error, file.path)
             message = " ".join(str(error).split())[:200]
             raise Unreadable(f"the parquet file cannot be read: {message}") from None
 

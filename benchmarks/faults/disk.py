@@ -1,0 +1,131 @@
+"""Whatever the disk refuses, a build ends with one sentence, and goes on later as if nothing had happened.
+
+Every change that a build makes to the disk is listed by where it is made (the kind of operation and the file, numbers
+left out). At each such place the disk is full from then on (ENOSPC), or fails once (EIO), at the first or the last time
+that the build gets there. Each time the command must end with exit code 2 and one sentence, or, where what failed is
+not needed, do its work all the same; every artefact that stands must be whole; and the same command, given again on a
+sound disk, must end with the bytes of a build that was never disturbed. Reading the documents fails as well (EIO):
+those are named in dropped.jsonl, or the command ends with a sentence.
+
+    python -m benchmarks.faults.disk
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from benchmarks.faults.kills import Victim, make_victim
+from benchmarks.faults.launcher import (
+    BROKEN,
+    FULL,
+    READ,
+    SYNC,
+    WRITE,
+    Ended,
+    Fault,
+    Launcher,
+    require_interposition,
+)
+from benchmarks.faults.material import OBJECTIVES, content_of, differences
+from benchmarks.record import RESULTS, update_results
+
+OPERATIONS = {"disk full": (FULL, WRITE), "I/O error": (BROKEN, WRITE | SYNC)}
+SYNCS = ("fsync", "fdatasync")
+WRITES = ("write", "pwrite", "pwrite64", "writev", "fwrite", "posix_fallocate", "posix_fallocate64", "mkdir")
+READINGS = 12
+"""How many of the reads of the documents, and of the build's own files, are made to fail."""
+
+
+def places(operations: list[str], kinds: tuple[str, ...], out: Path) -> dict[str, tuple[int, int]]:
+    """Where a command changes the disk: the number of the first and of the last operation at each place, counted
+    among the operations of these kinds."""
+    found: dict[str, tuple[int, int]] = {}
+    counted = [operation for operation in operations if operation.partition(" ")[0] in kinds]
+    for number, operation in enumerate(counted, 1):
+        place = re.sub(r"\d{3,}", "N", operation.replace(str(out), ""))
+        first, _ = found.get(place, (number, number))
+        found[place] = (first, number)
+    return found
+
+
+def one_sentence(ended: Ended) -> bool:
+    """Whether a command ended as it must where something is wrong: exit code 2, one line that begins with "error: "."""
+    lines = ended.err.strip().splitlines()
+    return ended.code == 2 and len(lines) == 1 and lines[0].startswith("error: ") and lines[0].endswith(".")
+
+
+def faults(victim: Victim, folder: Path, corpus: Path) -> list[tuple[str, str, Fault]]:
+    """Every fault to be tried: its name, its place, and how it is brought about."""
+    whole = [operation.replace("/whole", "/killed") for operation in victim.whole.operations]
+    found = []
+    for name, (kind, operations) in OPERATIONS.items():
+        kinds = WRITES if operations == WRITE else (*WRITES, *SYNCS)
+        for place, numbers in places(whole, kinds, folder).items():
+            found += [(name, place, Fault(kind, at, operations, str(folder))) for at in sorted(set(numbers))]
+    for what, pattern in (("documents", corpus), ("artefacts", folder)):
+        shutil.rmtree(folder, ignore_errors=True)
+        counting = Fault(operations=READ, pattern=str(pattern))
+        reads = len(victim.launcher.run(*victim.command, "--out", folder, fault=counting).operations)
+        for at in sorted({1 + reads * part // READINGS for part in range(READINGS)}):
+            found.append(("unreadable", f"reading {what}", Fault(BROKEN, at, READ, str(pattern))))
+    return found
+
+
+def judge(victim: Victim, folder: Path, ended: Ended) -> dict:
+    """What came of it: how the command ended, artefacts that are not whole, and what differs once it ran again."""
+    from corpusmith.artefact import open_artefact
+    from corpusmith.errors import ArtefactError
+
+    broken = []
+    for manifest in [*folder.glob("steps/[!.]*/manifest.json"), *folder.glob("[!.]*/manifest.json")]:
+        try:
+            open_artefact(manifest.parent)
+        except ArtefactError as error:
+            broken.append(str(error))
+    again = victim.launcher.run(*victim.command, "--out", folder)
+    odd = differences(content_of(folder), victim.expected) if again.code == 0 else [f"exit code {again.code}"]
+    sound = (ended.code == 0 or one_sentence(ended)) and not broken and not odd
+    said = ended.err.strip()[-300:].replace(str(folder), "OUT")
+    return {"code": ended.code, "said": said, "broken": broken, "differs": odd, "sound": sound}
+
+
+def main() -> None:
+    """Disturb, judge, write what happened; exit code 1 if anything was lost or not said in one sentence."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--tokens", type=int, default=12_000)
+    parser.add_argument("--objectives", nargs="+", default=list(OBJECTIVES))
+    parser.add_argument("--every", type=int, default=1, help="only every so manieth fault")
+    parser.add_argument("--results", type=Path, default=RESULTS / "faults.json")
+    arguments = parser.parse_args()
+    require_interposition("benchmarks.faults.disk")
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        victim = make_victim(Launcher(scratch), scratch, tuple(arguments.objectives), arguments.tokens)
+        records = []
+        for what, place, fault in faults(victim, scratch / "killed", scratch / "corpus")[:: arguments.every]:
+            shutil.rmtree(scratch / "killed", ignore_errors=True)
+            ended = victim.launcher.run(*victim.command, "--out", scratch / "killed", fault=fault)
+            record = {"fault": what, "place": place, "at": fault.at, **judge(victim, scratch / "killed", ended)}
+            records.append(record)
+            print(len(records), "" if record["sound"] else record, what, place, flush=True)
+    failed = [record for record in records if not record["sound"]]
+    counts = Counter(f"{record['fault']}: exit code {record['code']}" for record in records)
+    content = {
+        "objectives": arguments.objectives,
+        "faults": len(records),
+        "ended": dict(counts),
+        "places": sorted({record["place"] for record in records}),
+        "failed": failed,
+    }
+    update_results(arguments.results, "disk", content)
+    print(f"{len(records)} faults, {len(failed)} not survived as promised; {dict(counts)}")
+    raise SystemExit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
