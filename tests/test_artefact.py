@@ -137,8 +137,13 @@ def test_what_is_sealed_is_read_back_and_what_was_changed_is_not() -> None:
     content = {"a": [1, 2.5, None, "ü"], "b": {"c": True}}
     text = artefact.seal(content)
     assert artefact.unseal(text) == content
-    for changed in (text.replace("2.5", "2.6"), text[:-20], "{}", "[]", "[" * 100_000):
-        with pytest.raises(ValueError, match="."):
+    for changed, said in (
+        (text.replace("2.5", "2.6"), "does not match its digest"),
+        ("{}", "does not match its digest"),
+        ("[]", "not a JSON object"),
+        ("[" * 100_000, "nested too deeply"),
+    ):
+        with pytest.raises(ValueError, match=said):
             artefact.unseal(changed)
 
 

@@ -1,0 +1,101 @@
+"""Foreign checkpoints in which anything may stand: a sentence or a working model, never a traceback, never a pickle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from corpusmith.errors import ModelError
+from corpusmith.model.huggingface import load_checkpoint
+from corpusmith.retrieval.dense import DenseRetriever
+
+FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "modules.json",
+         "1_Pooling/config.json", "sentence_bert_config.json", "config_sentence_transformers.json")  # fmt: skip
+
+leaves = (
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=6)
+    | st.sampled_from([0, -1, 1, 2**31, 2**63, 1e308, "", "../..", "[CLS]", "[UNK]", "\0", "gelu", "mean"])
+)  # fmt: skip
+values = st.recursive(
+    leaves,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+def places(content: Any, path: tuple = ()) -> list[tuple]:
+    """Every place in a JSON value, those of long lists and vocabularies left out but for a few."""
+    found = [path] if path else []
+    children = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for number, (key, value) in enumerate(children):
+        if number < 12:
+            found += places(value, (*path, key))
+    return found
+
+
+def replaced(content: Any, path: tuple, value: Any, remove: bool) -> Any:
+    """The content with another value in one place, or with nothing there."""
+    inner = content
+    for key in path[:-1]:
+        inner = inner[key]
+    if remove:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = value
+    return content
+
+
+def load_and_use(folder: Path) -> None:
+    """A checkpoint that loads must encode, whatever its files say."""
+    try:
+        checkpoint = load_checkpoint(folder)
+    except ModelError:
+        return
+    vectors = DenseRetriever(checkpoint).encode(["Aspirin lowers the risk.", "", "x" * 300, "猫 \u202e 🦆"])
+    assert vectors.shape[0] == 4
+    assert np.isfinite(vectors).all()
+
+
+@pytest.fixture(scope="module")
+def folder(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shutil.copytree(base_model, tmp_path_factory.mktemp("hostile") / "model")
+
+
+@settings(max_examples=250)
+@given(data=st.data(), name=st.sampled_from(FILES), value=values, remove=st.booleans())
+def test_any_value_in_any_place_is_a_sentence_or_a_model(
+    data: st.DataObject, name: str, value: Any, remove: bool, folder: Path, base_model: Path
+) -> None:
+    content = json.loads((base_model / name).read_text(encoding="utf-8"))
+    path = data.draw(st.sampled_from(places(content)))
+    try:
+        (folder / name).write_text(json.dumps(replaced(content, path, value, remove)), encoding="utf-8")
+        load_and_use(folder)
+    finally:
+        shutil.copy(base_model / name, folder / name)
+
+
+@settings(max_examples=60)
+@given(
+    name=st.sampled_from([*FILES, "model.safetensors"]),
+    place=st.floats(0, 1, exclude_max=True),
+    noise=st.binary(min_size=1, max_size=40),
+    cut=st.booleans(),
+)
+def test_any_bytes_in_any_place_are_a_sentence_or_a_model(
+    name: str, place: float, noise: bytes, cut: bool, folder: Path, base_model: Path
+) -> None:
+    content = (base_model / name).read_bytes()
+    start = int(place * min(len(content), 4000))  # of the weights, their table
+    try:
+        (folder / name).write_bytes(content[:start] + noise + (b"" if cut else content[start + len(noise) :]))
+        load_and_use(folder)
+    finally:
+        shutil.copy(base_model / name, folder / name)
