@@ -244,13 +244,17 @@ def link_folder(source: Path, target: Path) -> None:
     """The files of an artefact under another name, without copying their bytes where the file system can link."""
     for path in sorted(source.rglob("*")):
         if path.is_file() and path.name != MANIFEST:
-            copy = target / path.relative_to(source)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.unlink(missing_ok=True)
-            try:
-                os.link(path, copy)
-            except OSError:
-                shutil.copy2(path, copy)
+            link_file(path, target / path.relative_to(source))
+
+
+def link_file(source: Path, target: Path) -> None:
+    """A finished file under another name, without copying its bytes where the file system can link."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def write_whole(path: Path, data: str | bytes) -> None:

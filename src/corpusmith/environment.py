@@ -117,14 +117,16 @@ def keep_freed_memory() -> None:
 
 
 def bound_kernel_cache() -> None:
-    """Let oneDNN remember 128 compiled products instead of 1,024; a choice the user made in the environment stands.
+    """Let oneDNN remember 128 compiled products instead of 1,024, and PyTorch 16 of those that it prepares for it; a
+    choice the user made in the environment stands.
 
-    It compiles one for every shape, and packed batches hardly ever have the same shapes twice: after 19,000 passages a
-    process that remembered them all held 2.2 GB, and one that remembered 128 held 1.4. Forgetting costs nothing that
-    could be measured: 32.3 s either way for 1,500 passages with all-MiniLM-L6-v2 on one core. Takes effect if called
-    before the first product.
+    Both keep one for every shape, and packed batches hardly ever have the same shapes twice. Without these bounds memory
+    in use grows with every batch: in 60 batches of abstracts from 280 to 580 MB, with them to 302 MB and no further.
+    Speed is the same within noise; with 32 instead of 128 sentences take a tenth longer. Takes effect if called before
+    the first product.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+    os.environ.setdefault("LRU_CACHE_CAPACITY", "16")
 
 
 def share_cores() -> None:

@@ -206,8 +206,10 @@ def attend(
     largest = max(len(group) * heads * group.length**2 for group in layout.groups)
     if queries.is_cuda or largest > LARGEST_BLOCK:
         out = _attend_fused(queries, keys, values, layout.groups, heads, hidden)
-    else:
+    elif torch.is_grad_enabled():
         out = _BlockAttention.apply(queries, keys, values, layout.groups, heads, hidden)
+    else:
+        out = _attend_blocks(queries, keys, values, layout.groups, heads, hidden, None)
     return permute(out, layout.inverse, layout.order)
 
 
@@ -224,20 +226,10 @@ class _BlockAttention(torch.autograd.Function):
         heads: int,
         hidden: list[torch.Tensor | None],
     ) -> torch.Tensor:
-        scale = (queries.shape[1] // heads) ** -0.5
-        out = queries.new_empty(queries.shape)
         saved: list[torch.Tensor] = []
-        for group, unseen in zip(groups, hidden, strict=True):
-            q, k, v = (group.block(x, heads) for x in (queries, keys, values))
-            weights, total = _exponentials(q, k, scale, group, heads, unseen)
-            inverse = total.reciprocal()
-            if unseen is not None:
-                inverse.masked_fill_(total == 0, 0)
-            o = torch.bmm(weights, v).mul_(inverse)
-            group.unblock(o, heads, out)
-            saved += [q, k, v, weights, inverse, o]
+        out = _attend_blocks(queries, keys, values, groups, heads, hidden, saved)
         ctx.save_for_backward(*saved)
-        ctx.groups, ctx.heads, ctx.scale = groups, heads, scale
+        ctx.groups, ctx.heads, ctx.scale = groups, heads, _scale(queries, heads)
         return out
 
     @staticmethod
@@ -261,6 +253,37 @@ class _BlockAttention(torch.autograd.Function):
             group.unblock(d_q, heads, d_queries)
             group.unblock(d_k, heads, d_keys)
         return d_queries, d_keys, d_values, None, None, None
+
+
+def _attend_blocks(
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    groups: list[Group],
+    heads: int,
+    hidden: list[torch.Tensor | None],
+    saved: list[torch.Tensor] | None,
+) -> torch.Tensor:
+    """The forward pass; what the backward pass wants goes into `saved`. Without it the blocks are given up one after
+    the other, so that the next one takes the same memory, which is still in the processor's cache."""
+    scale = _scale(queries, heads)
+    out = queries.new_empty(queries.shape)
+    for group, unseen in zip(groups, hidden, strict=True):
+        q, k, v = (group.block(x, heads) for x in (queries, keys, values))
+        weights, total = _exponentials(q, k, scale, group, heads, unseen)
+        inverse = total.reciprocal()
+        if unseen is not None:
+            inverse.masked_fill_(total == 0, 0)
+        o = torch.bmm(weights, v).mul_(inverse)
+        group.unblock(o, heads, out)
+        if saved is not None:
+            saved += [q, k, v, weights, inverse, o]
+        del q, k, v, weights, total, inverse, o
+    return out
+
+
+def _scale(queries: torch.Tensor, heads: int) -> float:
+    return (queries.shape[1] // heads) ** -0.5
 
 
 def _exponentials(

@@ -8,13 +8,13 @@ from dataclasses import asdict
 
 import numpy as np
 
-from corpusmith.artefact import Draft, link_folder
+from corpusmith.arrays import save_array
+from corpusmith.artefact import Draft, link_file, link_folder
 from corpusmith.evaluation.choose import Choice, choose_model, choose_setting
 from corpusmith.evaluation.compare import DECIDING_MEASURE, System, compare, run_systems
 from corpusmith.evaluation.demonstration import NOTE
 from corpusmith.evaluation.heldout import MINIMUM_QUERIES
 from corpusmith.evaluation.validator import PLAIN_FUSION
-from corpusmith.index.dense import DenseIndex
 from corpusmith.index.search import Candidates, SearchEngine, SearchSettings
 from corpusmith.model.huggingface import export_checkpoint
 from corpusmith.pipeline.workspace import DEFAULT_SEARCH, Workspace
@@ -119,10 +119,9 @@ def make_index(work: Workspace, draft: Draft) -> None:
     """Passages, BM25, vectors and settings in one folder that stands alone."""
     link_folder(work.path("corpus"), draft.folder / "corpus")
     link_folder(work.path("lexical"), draft.folder / "lexical")
-    dense = DenseIndex(work.base.encoder.config.hidden_size)
-    dense.add(np.arange(work.corpus.n_passages), work.vectors(work.choice["model"]))
-    (draft.folder / "dense").mkdir()
-    dense.save(draft.folder / "dense")
+    # What DenseIndex.save would write, without a second copy of the vectors.
+    link_file(work.path(work.choice["model"]) / "vectors.npy", draft.folder / "dense" / "vectors.npy")
+    save_array(draft.folder / "dense" / "ids.npy", np.arange(work.corpus.n_passages))
     work.encoding(work.choice["model"]).save(draft.folder)
     (draft.folder / "settings.json").write_text(json.dumps(work.choice["settings"], indent=2), encoding="utf-8")
 
