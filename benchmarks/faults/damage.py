@@ -37,8 +37,8 @@ def artefacts(folder: Path) -> list[Path]:
     return sorted(path.parent for path in manifests)
 
 
-def damaged_files(victim: Victim, rng: np.random.Generator) -> Iterator[dict]:
-    """Each file of each artefact truncated, and with one bit flipped."""
+def damaged_files(victim: Victim, rng: np.random.Generator, every: int) -> Iterator[dict]:
+    """Each file of each artefact (or every n-th) truncated, and with one bit flipped."""
 
     def truncate(path: Path) -> None:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -48,10 +48,10 @@ def damaged_files(victim: Victim, rng: np.random.Generator) -> Iterator[dict]:
         content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
         path.write_bytes(content)
 
-    for artefact in artefacts(victim.folder):
-        for path in sorted(path for path in artefact.rglob("*") if path.is_file() and path.stat().st_size):
-            for name, harm in (("truncated", truncate), ("bit flipped", flip)):
-                yield _harmed(victim, name, path, harm)
+    files = [path for artefact in artefacts(victim.folder) for path in sorted(artefact.rglob("*"))]
+    for path in [path for path in files if path.is_file() and path.stat().st_size][::every]:
+        for name, harm in (("truncated", truncate), ("bit flipped", flip)):
+            yield _harmed(victim, name, path, harm)
 
 
 def _harmed(victim: Victim, name: str, path: Path, harm: Callable[[Path], None]) -> dict:
@@ -74,9 +74,9 @@ def _harmed(victim: Victim, name: str, path: Path, harm: Callable[[Path], None])
     return {"damage": name, "file": place, "code": built.code, "said": said, "differs": odd, "sound": sound}
 
 
-def deleted_artefacts(victim: Victim) -> Iterator[dict]:
-    """Each artefact deleted, whatever was made from it."""
-    for artefact in artefacts(victim.folder):
+def deleted_artefacts(victim: Victim, every: int) -> Iterator[dict]:
+    """Each artefact (or every n-th) deleted, whatever was made from it."""
+    for artefact in artefacts(victim.folder)[::every]:
         shutil.rmtree(artefact)
         built = victim.launcher.run(*victim.command, "--out", victim.folder)
         odd = differences(content_of(victim.folder), victim.expected)
@@ -84,11 +84,11 @@ def deleted_artefacts(victim: Victim) -> Iterator[dict]:
         yield {"damage": "deleted", "file": place, "code": built.code, "differs": odd, "sound": not (built.code or odd)}
 
 
-def future_manifests(victim: Victim) -> Iterator[dict]:
-    """Each manifest with a format that this version does not know; nothing may be changed."""
+def future_manifests(victim: Victim, every: int) -> Iterator[dict]:
+    """Each manifest (or every n-th) with a format that this version does not know; nothing may be changed."""
     from corpusmith.artefact import seal
 
-    for artefact in artefacts(victim.folder):
+    for artefact in artefacts(victim.folder)[::every]:
         path = artefact / "manifest.json"
         now = path.read_bytes()
         content = json.loads(now)
@@ -141,6 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--tokens", type=int, default=6_000)
     parser.add_argument("--objectives", nargs="+", default=list(OBJECTIVES))
+    parser.add_argument("--every", type=int, default=1, help="only every n-th file and artefact")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=Path, default=RESULTS / "faults.json")
     arguments = parser.parse_args()
@@ -151,7 +152,9 @@ def main() -> None:
         victim = make_victim(Launcher(scratch), scratch, tuple(arguments.objectives), arguments.tokens)
         shutil.copytree(scratch / "whole", victim.folder)
         rng = np.random.default_rng(arguments.seed)
-        for part in (damaged_files(victim, rng), deleted_artefacts(victim), future_manifests(victim)):
+        every = arguments.every
+        parts = damaged_files(victim, rng, every), deleted_artefacts(victim, every), future_manifests(victim, every)
+        for part in parts:
             for record in part:
                 records.append(record)
                 print(len(records), "" if record["sound"] else record, record["damage"], record["file"], flush=True)

@@ -99,7 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--tokens", type=int, default=12_000)
     parser.add_argument("--objectives", nargs="+", default=list(OBJECTIVES))
-    parser.add_argument("--every", type=int, default=1, help="only every so manieth fault")
+    parser.add_argument("--every", type=int, default=1, help="only every n-th fault")
     parser.add_argument("--results", type=Path, default=RESULTS / "faults.json")
     arguments = parser.parse_args()
     require_interposition("benchmarks.faults.disk")

@@ -120,10 +120,10 @@ def bound_kernel_cache() -> None:
     """Let oneDNN remember 128 compiled products instead of 1,024, and PyTorch 16 of those that it prepares for it; a
     choice the user made in the environment stands.
 
-    Both keep one for every shape, and packed batches hardly ever have the same shapes twice. Without these bounds memory
-    in use grows with every batch: in 60 batches of abstracts from 280 to 580 MB, with them to 302 MB and no further.
-    Speed is the same within noise; with 32 instead of 128 sentences take a tenth longer. Takes effect if called before
-    the first product.
+    Both keep one for every shape, and packed batches hardly ever have the same shapes twice. Without these bounds
+    memory in use grows with every batch: in 60 batches of abstracts from 280 to 580 MB, with them to 302 MB and no
+    further. Speed is the same within noise; with 32 instead of 128, sentences take a tenth longer. Takes effect if
+    called before the first product.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
     os.environ.setdefault("LRU_CACHE_CAPACITY", "16")

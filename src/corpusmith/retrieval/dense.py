@@ -20,6 +20,7 @@ import torch
 
 from corpusmith import environment
 from corpusmith.corpus.shards import TokenShards
+from corpusmith.errors import ModelError
 from corpusmith.model.arithmetic import DTYPES, fastest_precision, match_cores
 from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.packed import pack
@@ -87,6 +88,7 @@ class DenseRetriever:
         self.backend = backend or PackedBackend(checkpoint)
         self.batch_tokens = batch_tokens or self.backend.batch_tokens
         self._dimension = checkpoint.encoder.config.hidden_size
+        self._name = checkpoint.name
         self._tokenizer = checkpoint.tokenizer
         self._max_tokens = checkpoint.max_tokens
         self._query_prompt = checkpoint.prompts.get("query", "")
@@ -153,7 +155,13 @@ class DenseRetriever:
         for start, window in _ahead(total, tokens_of):
             done = start
             for places, batch in self._batches(window):
-                vectors[start + places] = self.backend.encode(batch)
+                encoded = self.backend.encode(batch)
+                if not np.isfinite(encoded).all():
+                    raise ModelError(
+                        f"the model {self._name} gives vectors that are no numbers: its weights are damaged, or not "
+                        "those that its config.json describes; copy its files again"
+                    )
+                vectors[start + places] = encoded
                 done += len(places)
                 if progress is not None:
                     progress(done, total)

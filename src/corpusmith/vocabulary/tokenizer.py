@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,9 @@ class Tokenizer:
         """As `encode`, one text after the other, holding only a small batch at a time."""
         for start in range(0, len(texts), BATCH):
             batch = list(texts[start : start + BATCH])
-            for encoding in self._backend.encode_batch_fast(batch, add_special_tokens=False):
+            with _naming_library_errors("the tokenizer contradicts itself"):
+                encodings = self._backend.encode_batch_fast(batch, add_special_tokens=False)
+            for encoding in encodings:
                 yield np.array(encoding.ids, dtype=np.uint32)
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
@@ -197,10 +200,20 @@ def _named_specials(content: dict[str, Any]) -> dict[str, str]:
 
 
 def _read_tokenizer(path: Path) -> tokenizers.Tokenizer:
-    try:
+    with _naming_library_errors(f"{path} is damaged or of an unknown kind"):
         return tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception
-        raise ModelError(f"{path} is damaged or of an unknown kind ({error}); copy the model's files again") from error
+
+
+@contextmanager
+def _naming_library_errors(problem: str) -> Iterator[None]:
+    """Turn what the tokenizers library raises about a bad file into a sentence: bare Exception, and for what it did
+    not foresee the PanicException of Rust, which is no Exception at all."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error) is not Exception and type(error).__name__ != "PanicException":
+            raise
+        raise ModelError(f"{problem} ({' '.join(str(error).split())}); copy the model's files again") from error
 
 
 def _read_wordpieces(path: Path, lowercase: bool) -> tokenizers.Tokenizer:
