@@ -32,7 +32,7 @@ TOLERANCE = 0.3
 """How far from what was measured a plan may be."""
 WORDS_A_DOCUMENT = 1200
 VOCABULARY = 50_000
-SMALL, LARGE = 2_000_000, 400_000_000
+SMALL, LARGE = 20_000_000, 150_000_000
 """Bytes of the two corpora by which growth is measured."""
 GROUPS = (Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup"))
 """Where control groups with a limit of memory are made, version 1 and 2."""

@@ -15,7 +15,9 @@ from corpusmith import environment
 from corpusmith.corpus.base import Dropped
 from corpusmith.corpus.read import source_files
 from corpusmith.objective.config import ContrastiveConfig
+from corpusmith.objective.registry import objective_class
 from corpusmith.pipeline.chain import Silent, reusable
+from corpusmith.pipeline.memory import Memory
 from corpusmith.pipeline.run import chain
 from corpusmith.pipeline.train import RESERVED_SECONDS
 from corpusmith.pipeline.workspace import Workspace
@@ -28,11 +30,9 @@ PASSAGE_TOKENS = 200
 INSTALLED_DOCUMENTS = 6000
 READ_TOKENS_A_SECOND = 150_000
 INDEX_TOKENS_A_SECOND = 500_000
-PROCESS_BYTES = 900_000_000
-TRAINING_BYTES_A_PARAMETER = 16
-BATCH_TOKENS = 16_384
-ACTIVATION_BYTES = 150
-"""Memory that a training step holds for each token, layer and hidden unit, as measured with all-MiniLM-L6-v2."""
+CHECKPOINT_BYTES_A_PARAMETER = 12
+"""Weights and AdamW's two moments."""
+CHECKPOINTS = 3
 TRAINING_COST = 3.5
 """Training a token against encoding one, as measured with all-MiniLM-L6-v2."""
 PROBE_SEQUENCES, PROBE_TOKENS = 32, 128
@@ -69,33 +69,45 @@ def make_plan(paths: Sequence[Path], recipe: Recipe, folder: Path) -> list[Plann
         "base": vectors,
         "trained": vectors,
         "model": work.base.encoder.parameter_count() * 4,
-        "index": vectors,
     }
     left = _seconds_left(recipe, seconds)
     stages = {f"stage-{number}": stage for number, stage in enumerate(recipe.stages, 1)}
     plan: list[PlannedStep] = []
+    memory = Memory(config, work.base.encoder.parameter_count(), tokens, tokens / PASSAGE_TOKENS)
+    untrained = held = memory.resting()  # freed memory is kept: it never falls from one step to the next
     for step in steps:
         planned: PlannedStep = {
             "step": step.name,
             "reused": step.name in done,
             "seconds": seconds.get(step.name, 1.0),
-            "memory_bytes": int(PROCESS_BYTES + work.base.encoder.parameter_count() * 4 + vectors),
+            "memory_bytes": 0,
             "disk_bytes": int(disk.get(step.name, 0)),
             "note": step.note,
         }
         if planned["reused"]:
-            planned |= {"seconds": 0.0, "memory_bytes": 0, "disk_bytes": 0}
-        elif step.name in stages:
-            weights = work.base.encoder.parameter_count() * TRAINING_BYTES_A_PARAMETER
-            activations = BATCH_TOKENS * config.layers * config.hidden_size * ACTIVATION_BYTES
-            memory = int(PROCESS_BYTES + weights + vectors + activations)
+            plan.append(planned | {"seconds": 0.0, "disk_bytes": 0})
+            continue
+        if step.name in stages:
+            held = max(held, untrained + memory.training(_tokens_at_a_time(stages[step.name])))
             most = _most_training_seconds(stages[step.name], recipe, tokens, speed)
             training = None if left is None else min(left, most)
-            planned |= {"seconds": training, "memory_bytes": memory, "disk_bytes": 2 * weights}
+            checkpoint = memory.parameters * CHECKPOINT_BYTES_A_PARAMETER
+            planned |= {"seconds": training, "disk_bytes": CHECKPOINTS * checkpoint}
             if left == 0:
                 planned["note"] = "no time left in this budget: nothing will be trained"
-        plan.append(planned)
+        else:
+            untrained = held = max(held, memory.held(step.name))
+        plan.append(planned | {"memory_bytes": int(held + memory.mapped(step.name))})
     return plan
+
+
+def _tokens_at_a_time(stage: StageConfig) -> int:
+    """Tokens that pass through the encoder before anything of them is given up."""
+    objective = objective_class(stage.objective.kind)
+    if objective.divisible:
+        return stage.training.micro_batch_tokens
+    step_tokens = stage.training.batch_tokens or objective.batch_tokens
+    return min(step_tokens, getattr(stage.objective, "recompute_above", step_tokens))
 
 
 def _seconds_left(recipe: Recipe, seconds: dict[str, float]) -> float | None:
