@@ -62,6 +62,7 @@ def one_sentence(ended: Ended) -> bool:
 def faults(victim: Victim, folder: Path, corpus: Path) -> list[tuple[str, str, Fault]]:
     """Every fault to be tried: its name, its place, and how it is brought about."""
     whole = [operation.replace("/whole", "/killed") for operation in victim.whole.operations]
+    whole = [operation for operation in whole if str(folder) in operation]
     found = []
     for name, (kind, operations) in OPERATIONS.items():
         kinds = WRITES if operations == WRITE else (*WRITES, *SYNCS)
