@@ -58,7 +58,13 @@ def lose_vectors(path: Path) -> None:
     path.with_name(".v.npy.partial").unlink()
 
 
-@pytest.mark.parametrize("mishap", [damage_marker, lose_vectors])
+def flip_a_bit_of_a_finished_row(path: Path) -> None:
+    vectors = np.load(path.with_name(".v.npy.partial"), mmap_mode="r+")
+    vectors[1, 1] += 1
+    vectors.flush()
+
+
+@pytest.mark.parametrize("mishap", [damage_marker, lose_vectors, flip_a_bit_of_a_finished_row])
 def test_what_cannot_be_trusted_is_encoded_again(interrupted: Path, mishap: Callable[[Path], None]) -> None:
     mishap(interrupted)
     second = Encoder()
@@ -78,3 +84,17 @@ def test_progress_is_of_the_whole(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     encode_to_file(tmp_path / "v.npy", 10, 3, Encoder(), lambda done, total: told.append((done, total)))
     assert told == [(4, 10), (8, 10), (10, 10)]
+
+
+def test_with_a_scratch_folder_a_whole_file_is_not_made_again(tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    for asked in ([(0, 4), (4, 8), (8, 10)], []):
+        encoder = Encoder()
+        encode_to_file(tmp_path / "v.npy", 10, 3, encoder, key="a", scratch=tmp_path / "scratch")
+        assert encoder.asked == asked
+    assert np.array_equal(np.load(tmp_path / "v.npy"), expected())
+
+
+def test_no_texts_make_an_empty_array(tmp_path: Path) -> None:
+    encode_to_file(tmp_path / "v.npy", 0, 3, Encoder())
+    assert np.load(tmp_path / "v.npy").shape == (0, 3)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from corpusmith.errors import ArtefactError
 from corpusmith.objective.config import ContrastiveConfig, RetroMAEConfig
 from corpusmith.training import checkpoint as checkpoint_module
 from corpusmith.training import log as log_module
+from corpusmith.training.budget import BudgetConfig
 from corpusmith.training.log import Notice, StepRecord
 
 
@@ -140,3 +144,47 @@ def test_a_run_killed_by_the_system_several_times_ends_with_the_same_bytes(tmp_p
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["-9", "-9", "-9", "0", "0"]
     assert ending(tmp_path / "killed") == ending(tmp_path / "whole")
+
+
+def test_what_minutes_buy_is_settled_once_and_a_resumed_run_keeps_to_it(run, tmp_path):
+    options = {"checkpoint_minutes": 0, "evaluations": 2, "held_out": 3, "budget": BudgetConfig(minutes=0.01)}
+    with pytest.raises(PowerCut):
+        run(tmp_path / "cut", report=cut_after(1), **options)
+    shutil.copytree(tmp_path / "cut", tmp_path / "whole")
+    run(tmp_path / "whole", **options)
+    for step in (2, 4):
+        with pytest.raises(PowerCut):
+            run(tmp_path / "cut", report=cut_after(step), **options)
+    run(tmp_path / "cut", **options)
+    assert ending(tmp_path / "cut") == ending(tmp_path / "whole")
+
+
+def test_a_crash_during_an_evaluation_costs_the_evaluation_alone(run, tmp_path):
+    calls = 0
+
+    def dies_the_second_time(encoder) -> float:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise PowerCut
+        return loss_score(encoder)
+
+    options = OPTIONS | {"checkpoint_minutes": 60}
+    run(tmp_path / "whole", **options)
+    with pytest.raises(PowerCut):
+        run(tmp_path / "cut", **options | {"validate": dies_the_second_time})
+    (newest,) = (path for path in (tmp_path / "cut" / "checkpoints").glob("step-*") if path.name != "step-00000000")
+    taken: list[int] = []
+    run(tmp_path / "cut", report=lambda r: taken.append(r.step) if isinstance(r, StepRecord) else None, **options)
+    assert taken[0] == int(newest.name.removeprefix("step-")) + 1
+    assert ending(tmp_path / "cut") == ending(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("digit", ["steps", "step_tokens"])
+def test_a_plan_with_one_digit_changed_is_not_followed(run, tmp_path, digit):
+    run(tmp_path, **OPTIONS)
+    path = tmp_path / "plan.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {digit: content[digit] + 1}))
+    with pytest.raises(ArtefactError, match=r"plan\.json is damaged"):
+        run(tmp_path, **OPTIONS)
