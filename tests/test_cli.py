@@ -279,6 +279,19 @@ def test_judgements_that_cannot_be_used_are_named(
     assert QRELS[case][1] in ended.sentence
 
 
+@pytest.mark.parametrize("scarce", ["memory", "disk"])
+def test_what_may_run_out_is_said_before_the_build(
+    scarce: str, command: Command, search_only: list[str], notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if scarce == "memory":
+        monkeypatch.setattr("corpusmith.environment.memory_bytes", lambda: 100_000_000)
+    else:
+        monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(100, 99, 1))
+    ended = command("build", notes, *search_only, "--out", tmp_path / "deep" / "out", "--plan")
+    assert ended.code == 0
+    assert f"more {scarce} than there is" in ended.err
+
+
 # What is shown.
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -22,11 +24,13 @@ from corpusmith.errors import RecipeError
 from corpusmith.exits import Commands, console, errors, say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
 
     from corpusmith.corpus.lines import Lines
     from corpusmith.recipe import Recipe
-    from corpusmith.report.base import Evaluation
+    from corpusmith.report.base import Evaluation, PlannedStep
     from corpusmith.retrieval.base import Progress
 
 EXIT_CODES = "Exit codes: 0 done, 2 something you can mend (one sentence says what), 130 interrupted."
@@ -344,7 +348,9 @@ def _build(paths: list[Path], recipe: Recipe, out: Path, *, dry_run: bool = Fals
     from corpusmith.report.terminal import print_evaluation, print_plan
 
     _refuse_inside_input(out, paths)
-    print_plan(make_plan(paths, recipe, out), console)
+    plan = make_plan(paths, recipe, out)
+    print_plan(plan, console)
+    _warn_of_scarcity(plan, out)
     if dry_run:
         return
     with TerminalWatcher(console) as watcher:
@@ -355,6 +361,20 @@ def _build(paths: list[Path], recipe: Recipe, out: Path, *, dry_run: bool = Fals
         say(console, f"- {sentence}")
     say(console, f"\nSearch it:  corpusmith search {shlex.quote(str(out))} 'a question'")
     say(console, f"Report:     {out / 'report.html'}")
+
+
+def _warn_of_scarcity(plan: Sequence[PlannedStep], out: Path) -> None:
+    """Say before the build what it may run out of; estimates are no reason to refuse it."""
+    from corpusmith.report.notation import size
+
+    place = next(folder for folder in (out.absolute(), *out.absolute().parents) if os.path.isdir(folder))
+    needed = {
+        "memory": (max(step["memory_bytes"] for step in plan), environment.memory_bytes()),
+        "disk": (sum(step["disk_bytes"] for step in plan), shutil.disk_usage(place).free),
+    }
+    for name, (wanted, there) in needed.items():
+        if wanted > there:
+            say(errors, f"This may need more {name} than there is: {size(wanted)} of {size(there)}.")
 
 
 def _refuse_inside_input(out: Path, paths: list[Path]) -> None:
