@@ -72,7 +72,7 @@ static int meet_named(const char *name, const char *path) {
     return atomic_load(&is_armed) ? meet(NAME, name, path) : 0;
 }
 
-#define FAIL_IF(code, failed) do { int met = (code); if (met > 0) { errno = met; return failed; } } while (0)
+#define FAIL_IF(code, failed) do { int number = (code); if (number > 0) { errno = number; return failed; } } while (0)
 
 ssize_t write(int descriptor, const void *data, size_t size) {
     REAL(ssize_t, "write", int, const void *, size_t);

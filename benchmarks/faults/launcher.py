@@ -64,7 +64,7 @@ def require_interposition(module: str) -> None:
         raise SystemExit("faults are injected on Linux, by a library that cc must compile; neither is to be had here.")
     library = Path(tempfile.mkdtemp(prefix="faults-")) / "interpose.so"
     source = Path(__file__).with_name("interpose.c")
-    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    subprocess.run(["cc", "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
     environment = os.environ | {LIBRARY: str(library), "LD_PRELOAD": str(library)}
     code = subprocess.run([sys.executable, "-m", module, *sys.argv[1:]], env=environment, check=False).returncode
     shutil.rmtree(library.parent)
