@@ -363,12 +363,17 @@ def test_help_fits_eighty_columns_and_keeps_its_examples(name: str, command: Com
 # Real processes.
 
 
+def hear_interrupts() -> None:
+    """What is started in the background may have been told to ignore them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupt_ends_with_advice_and_the_build_goes_on_later(
     command: Command, search_only: list[str], notes: Path, tmp_path: Path
 ) -> None:
     build = ["build", notes, *search_only, "--out", tmp_path / "out"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(subprocess_command(*build), **pipes)
+    process = subprocess.Popen(subprocess_command(*build), preexec_fn=hear_interrupts, **pipes)
     while process.poll() is None and not (tmp_path / "out" / "steps" / "corpus").exists():
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)

@@ -1,9 +1,9 @@
+import mmap
 import os
 import resource
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from corpusmith import environment
@@ -87,8 +87,10 @@ def test_the_processs_own_limit_counts() -> None:
 
 
 def test_the_peak_of_memory_is_watched_anew() -> None:
-    block = np.ones(40_000_000, dtype=np.uint8)
-    peak = environment.peak_memory_bytes()
-    del block
     environment.forget_peak_memory()
-    assert environment.peak_memory_bytes() < peak
+    before = environment.peak_memory_bytes()
+    with mmap.mmap(-1, 100_000_000) as block:  # not from the heap, which may keep what is freed
+        block.write(bytes(100_000_000))
+    assert environment.peak_memory_bytes() > before + 90_000_000
+    environment.forget_peak_memory()
+    assert environment.peak_memory_bytes() < before + 90_000_000
