@@ -118,6 +118,7 @@ def main() -> None:
     counts = Counter(f"{record['fault']}: exit code {record['code']}" for record in records)
     content = {
         "objectives": arguments.objectives,
+        "every": arguments.every,
         "faults": len(records),
         "ended": dict(counts),
         "places": sorted({record["place"] for record in records}),
