@@ -16,6 +16,7 @@ import json
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -160,9 +161,7 @@ def main() -> None:
                 print(len(records), "" if record["sound"] else record, record["damage"], record["file"], flush=True)
         records += [two_at_once(victim), jumping_clock(victim)]
     failed = [record for record in records if not record["sound"]]
-    counts: dict[str, int] = {}
-    for record in records:
-        counts[record["damage"]] = counts.get(record["damage"], 0) + 1
+    counts = dict(Counter(record["damage"] for record in records))
     update_results(arguments.results, "damage", {"seed": arguments.seed, "tried": counts, "failed": failed})
     print(f"{counts}; {len(failed)} went unnoticed or were not mended")
     raise SystemExit(1 if failed else 0)

@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 from benchmarks.faults.material import write_corpus, write_model
 from benchmarks.record import RESULTS, update_results
+from benchmarks.speed.scaling import anonymous_bytes
 
 TOLERANCE = 0.3
 """How far from what was measured a plan may be."""
@@ -135,20 +136,12 @@ def watched(arguments: list[str], group: Path | None = None, data_limit: int | N
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(command, stdout=said, stderr=said, preexec_fn=enter)
         while process.poll() is None:
-            anonymous = max(anonymous, _anonymous_bytes(process.pid))
+            anonymous = max(anonymous, anonymous_bytes(process.pid))
             time.sleep(0.05)
         said.seek(0)
         last = said.read()[-400:] if process.returncode else ""
     seconds = round(time.monotonic() - started, 1)
     return {"code": process.returncode, "seconds": seconds, "anonymous_bytes": anonymous, "said": last}
-
-
-def _anonymous_bytes(process: int) -> int:
-    with suppress(OSError):
-        for line in Path(f"/proc/{process}/status").read_text().splitlines():
-            if line.startswith("RssAnon:"):
-                return int(line.split()[1]) * 1024
-    return 0
 
 
 def predictions(data: Path, scratch: Path, wanted: list[str]) -> dict[str, dict]:

@@ -112,7 +112,7 @@ class Bench:
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             anonymous = 0
             while process.poll() is None:
-                anonymous = max(anonymous, _anonymous_bytes(process.pid))
+                anonymous = max(anonymous, anonymous_bytes(process.pid))
                 time.sleep(SAMPLE_SECONDS)
             output = process.stdout.read() if process.stdout else ""
         if process.returncode:
@@ -120,7 +120,7 @@ class Bench:
         return json.loads(output) | {"peak_anonymous_bytes": anonymous}
 
 
-def _anonymous_bytes(process: int) -> int:
+def anonymous_bytes(process: int) -> int:
     """Anonymous resident memory of a process now, 0 when it has ended."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()

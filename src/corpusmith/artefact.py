@@ -322,13 +322,18 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         content = _read_object(path.read_bytes())
         written = content.get("format")
-        if isinstance(written, int) and written != FORMAT:
+        if not isinstance(written, int):
+            raise ValueError(f"its format is {written!r}")
+        if written != FORMAT:
             raise _other_format(path, written)
         del _unsealed(content)["format"]
-        return Manifest(**content)
+        manifest = Manifest(**content)
+        if all(isinstance(entry["sha256"], str) for entry in manifest.files.values()) and manifest.bytes >= 0:
+            return manifest
+        raise ValueError("its list of files is not one")
     except FileNotFoundError:
         raise ArtefactError(f"{folder} holds no finished artefact (no {MANIFEST}); run `corpusmith build`.") from None
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise ArtefactError(f"{path} is damaged ({error}); delete {folder} and run the build again.") from error
 
 
