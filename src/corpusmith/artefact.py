@@ -25,7 +25,7 @@ from typing import Any
 from corpusmith import environment
 from corpusmith.errors import ArtefactError, CorpusmithError, MachineError, NewerArtefactError
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 LOCK = ".corpusmith.lock"
 """Stands in every build's folder; readers of documents pass such folders over."""

@@ -146,7 +146,7 @@ def test_stop_words_are_those_the_index_was_built_with(tmp_path: Path) -> None:
     assert found(LexicalIndex.open(tmp_path), "wings") == {}
 
 
-@pytest.mark.parametrize("name", ["weights.npy", "ids.npy", "vocabulary.json", "lexical.json"])
+@pytest.mark.parametrize("name", ["weights.npy", "ids.npy", "terms.npy", "lexical.json"])
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     index_of(TEXTS).save(tmp_path)
     (tmp_path / name).unlink()
@@ -156,7 +156,7 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
     index_of(TEXTS).save(tmp_path)
-    (tmp_path / "vocabulary.json").write_text(json.dumps(["too", "short"]))
+    np.save(tmp_path / "terms.npy", np.arange(2, dtype=np.uint64))
     with pytest.raises(ArtefactError, match="do not fit together"):
         LexicalIndex.open(tmp_path)
     (tmp_path / "weights.npy").write_bytes(b"not an array")

@@ -30,6 +30,7 @@ from pydantic import Field
 
 from corpusmith.config import Config
 from corpusmith.corpus.sentences import statements
+from corpusmith.corpus.spill import Strings
 from corpusmith.corpus.store import Corpus
 from corpusmith.evaluation.base import QuerySet
 from corpusmith.evaluation.collection import Collection
@@ -111,27 +112,33 @@ class Heldout:
 
 
 class _Candidates(NamedTuple):
-    """Documents that could be held out: `documents[N]` rows, ascending, the title (or first sentence) of each, and
-    `passages[N]`, how many it has."""
+    """Documents that could be held out: `documents[N]` rows, ascending, the title (or first sentence) of each,
+    `is_unique[N]`, whether no other one has it too, and `passages[N]`, how many passages it has."""
 
     documents: np.ndarray
-    titles: list[str]
+    titles: list[str] | Strings
+    is_unique: np.ndarray
     passages: np.ndarray
 
+    def title(self, place: int) -> str:
+        """The title, empty where another document has it too."""
+        return self.titles[place] if self.is_unique[place] else ""
 
-def make_heldout(corpus: Corpus, config: HeldoutConfig, seed: int) -> Heldout:
+
+def make_heldout(corpus: Corpus, config: HeldoutConfig, seed: int, spool: Path | None = None) -> Heldout:
     """Draw the queries and the collection they are asked of; deterministic in `seed`.
 
-    What stays in memory for each document of the corpus is its title or first sentence, never its text.
+    With `spool`, an empty folder, the documents' titles (or first sentences) lie there and not in memory; their texts
+    are never collected.
     """
     rng = np.random.default_rng([seed, 0x4E1D])
-    candidates = _candidates(corpus)
+    candidates = _candidates(corpus, spool)
     allowed = int(len(candidates.documents) * config.share)
     topics = _topics(candidates, allowed // 2, config.passages // 2, config.queries // 4, rng)
     taken = {document for _, documents in topics for document in documents}
     queries: list[tuple[str, str, tuple[int, ...]]] = [("topic", text, documents) for text, documents in topics]
     places = np.flatnonzero(np.isin(candidates.documents, list(taken)))
-    removed: dict[int, str] = {int(candidates.documents[place]): candidates.titles[place] for place in places}
+    removed: dict[int, str] = {int(candidates.documents[place]): candidates.title(place) for place in places}
     room = min(config.queries - len(queries), allowed - len(taken))
     passages_left = config.passages - int(candidates.passages[places].sum())
     free = np.delete(np.arange(len(candidates.documents)), places)
@@ -142,7 +149,7 @@ def make_heldout(corpus: Corpus, config: HeldoutConfig, seed: int) -> Heldout:
         if candidates.passages[place] > passages_left:
             continue
         made = _known_item(
-            corpus, corpus.passage_rows(document), candidates.titles[place], prefer_title=room % 2 == 0, rng=rng
+            corpus, corpus.passage_rows(document), candidates.title(place), prefer_title=room % 2 == 0, rng=rng
         )
         if made is not None:
             kind, text = made
@@ -163,21 +170,27 @@ def make_heldout(corpus: Corpus, config: HeldoutConfig, seed: int) -> Heldout:
     return Heldout(Collection(corpus, others, masked), numbered)
 
 
-def _candidates(corpus: Corpus) -> _Candidates:
+def _candidates(corpus: Corpus, spool: Path | None) -> _Candidates:
     """Documents with text enough to lose a sentence; titles stand in by first sentences where most have none."""
     documents = corpus.original_documents()
-    titles = [record.title.strip() for record in corpus.documents() if record.duplicate_of is None]
-    if sum(len(title.split()) >= MINIMUM_TITLE_WORDS for title in titles) * 2 < len(titles):
-        titles = list(_first_sentences(corpus, documents))
-    # Counted by hashes: a dictionary of all titles would weigh more than they do.
-    digests = (xxhash.xxh3_64_intdigest(title.casefold().encode()) for title in titles)
-    hashes = np.fromiter(digests, dtype=np.uint64, count=len(titles))
-    _, numbers, counts = np.unique(hashes, return_inverse=True, return_counts=True)
-    for place in np.flatnonzero(counts[numbers] > 1):
-        titles[place] = ""
-    return _Candidates(
-        documents, titles, np.bincount(corpus.passage_documents, minlength=corpus.n_documents)[documents]
-    )
+    titled = sum(len(title.split()) >= MINIMUM_TITLE_WORDS for title in _titles(corpus))
+    found = _titles(corpus) if titled * 2 >= len(documents) else _first_sentences(corpus, documents)
+    titles: list[str] | Strings = Strings(spool / "titles") if spool else []
+    hashes = np.empty(len(documents), dtype=np.uint64)
+    for place, title in enumerate(found):
+        titles.append(title)
+        hashes[place] = xxhash.xxh3_64_intdigest(title.casefold().encode())
+    order = np.argsort(hashes)
+    is_same = hashes[order][1:] == hashes[order][:-1]
+    is_unique = np.ones(len(documents), dtype=bool)
+    is_unique[order[1:][is_same]] = is_unique[order[:-1][is_same]] = False
+    passages = np.bincount(corpus.passage_documents, minlength=corpus.n_documents)[documents]
+    return _Candidates(documents, titles, is_unique, passages)
+
+
+def _titles(corpus: Corpus) -> Iterator[str]:
+    """The title of each document that duplicates no other one."""
+    return (record.title.strip() for record in corpus.documents() if record.duplicate_of is None)
 
 
 def _first_sentences(corpus: Corpus, documents: np.ndarray) -> Iterator[str]:
@@ -215,19 +228,19 @@ def _topics(
     All together are of at most `allowed` documents and `allowed_passages` passages.
     Phrases are taken from at most `TOPIC_TITLES` titles, drawn where there are more, and looked for in all titles.
     """
-    frequency = Counter(word for title in candidates.titles for word in set(_words(title)))
-    common = {word for word, count in frequency.items() if count > max(10, 0.05 * len(candidates.titles))}
-    drawn: Sequence[str] = candidates.titles
-    if len(drawn) > TOPIC_TITLES:
-        drawn = [candidates.titles[i] for i in rng.choice(len(drawn), TOPIC_TITLES, replace=False)]
+    total = len(candidates.documents)
+    places = rng.choice(total, TOPIC_TITLES, replace=False) if total > TOPIC_TITLES else np.arange(total)
+    drawn = [candidates.title(place) for place in places]
+    frequency = Counter(word for title in drawn for word in set(_words(title)))
+    common = {word for word, count in frequency.items() if count > max(10, 0.05 * len(drawn))}
     holders: dict[tuple[str, ...], list[int]] = {
         phrase: []
         for title in drawn
         for phrase in _phrases(title)
         if all(len(word) > 2 for word in (phrase[0], phrase[-1])) and not common & {phrase[0], phrase[-1]}
     }
-    for place, title in enumerate(candidates.titles):
-        for phrase in _phrases(title):
+    for place in range(total):
+        for phrase in _phrases(candidates.title(place)):
             found = holders.get(phrase)
             if found is not None and len(found) < TOPIC_DOCUMENTS.stop:
                 found.append(place)
@@ -236,13 +249,13 @@ def _topics(
     passages = 0
     topics: list[tuple[str, tuple[int, ...]]] = []
     for i in rng.permutation(len(shared)):
-        places = holders[shared[i]]
-        if len(topics) == wanted or len(taken) + len(places) > allowed or not taken.isdisjoint(places):
+        held = holders[shared[i]]
+        if len(topics) == wanted or len(taken) + len(held) > allowed or not taken.isdisjoint(held):
             continue
-        more = int(candidates.passages[places].sum())
+        more = int(candidates.passages[held].sum())
         if passages + more <= allowed_passages:
-            topics.append((" ".join(shared[i]), tuple(candidates.documents[places].tolist())))
-            taken.update(places)
+            topics.append((" ".join(shared[i]), tuple(candidates.documents[held].tolist())))
+            taken.update(held)
             passages += more
     return topics
 

@@ -19,11 +19,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
+import xxhash
 from pydantic import Field, field_validator
 
 from corpusmith.arrays import open_array, save_array
@@ -31,7 +32,7 @@ from corpusmith.config import Config
 from corpusmith.errors import ArtefactError
 from corpusmith.index.analysis import Analyser, languages
 from corpusmith.index.base import new_rows
-from corpusmith.index.postings import Part, Postings, count
+from corpusmith.index.postings import Part, Postings, all_terms, count
 from corpusmith.retrieval.base import Ranking, rank
 
 if TYPE_CHECKING:
@@ -77,10 +78,9 @@ class LexicalIndex:
     ) -> None:
         self.config = config or LexicalConfig()
         self._analyser = Analyser(self.config.language, None if stop_words is None else frozenset(stop_words))
-        self._vocabulary: dict[str, int] = {}
         self._ids = np.zeros(0, dtype=np.int64)  # [N] ascending: passages stand in the order of their rows
         self._alive = np.zeros(0, dtype=bool)  # [N]
-        self._postings = Postings.weigh([], 0, self.config.k1, self.config.b)
+        self._postings = Postings.weigh([], self.config.k1, self.config.b)
         self._added: list[tuple[np.ndarray, Part]] = []
         self._spool = spool
 
@@ -123,13 +123,12 @@ class LexicalIndex:
         return rank(rows, self._ids[columns], scores, len(queries), width)
 
     def save(self, folder: Path) -> None:
-        """Write into `folder`: rows, postings, the vocabulary in the order of its term numbers, and the settings."""
+        """Write into `folder`: rows, postings, and the settings."""
         self._refresh(compact=True)
         save_array(folder / "ids.npy", self._ids)
         self._postings.save(folder)
         settings = {"config": self.config.model_dump(), "stop_words": sorted(self._analyser.stop_words)}
-        for name, content in (("vocabulary", list(self._vocabulary)), ("lexical", settings)):
-            (folder / f"{name}.json").write_text(json.dumps(content, ensure_ascii=False, indent=0), encoding="utf-8")
+        (folder / "lexical.json").write_text(json.dumps(settings, ensure_ascii=False, indent=0), encoding="utf-8")
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -140,16 +139,14 @@ class LexicalIndex:
         """
         try:
             settings = json.loads((folder / "lexical.json").read_text(encoding="utf-8"))
-            vocabulary = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
             index = cls(LexicalConfig(**settings["config"]), settings["stop_words"])
         except FileNotFoundError as error:
             raise ArtefactError(f"{error.filename} is missing; build the index again.") from None
         except (ValueError, KeyError, TypeError) as error:
             raise ArtefactError(f"the settings of the index in {folder} are damaged; build it again.") from error
-        index._vocabulary = {term: number for number, term in enumerate(vocabulary)}
         index._ids = open_array(folder / "ids.npy", part_of="index")
         index._alive = np.ones(len(index._ids), dtype=bool)
-        index._postings = Postings.open(folder, len(vocabulary))
+        index._postings = Postings.open(folder)
         return index
 
     @cached_property
@@ -158,10 +155,11 @@ class LexicalIndex:
         return self._postings.matrix(self._postings.weights, len(self._ids))
 
     def _count(self, texts: list[str]) -> Part:
-        """Occurrences of terms in each text; new terms get the next numbers."""
-        number = self._vocabulary.setdefault
-        documents = [[number(term, len(self._vocabulary)) for term in self._analyser.terms(text)] for text in texts]
-        return Part.of(count(documents, len(self._vocabulary)))
+        """Occurrences of terms in each text."""
+        known: dict[str, int] = {}
+        documents = [[known.setdefault(term, len(known)) for term in self._analyser.terms(text)] for text in texts]
+        terms, places = np.unique(_hashes(known), return_inverse=True)
+        return Part.of(count(documents, places, len(terms)), terms)
 
     def _refresh(self, compact: bool = False) -> None:
         """Count in what was added since the last search, and out what was deleted; weigh all terms again."""
@@ -172,11 +170,11 @@ class LexicalIndex:
         self._added = []
         if len(self._ids):
             old = self._postings.matrix(self._postings.frequencies, len(self._ids)).T.tocsr()[self._alive]
-            parts.insert(0, Part.of(old))
+            parts.insert(0, Part.of(old, self._postings.terms))
         if (np.diff(ids) < 0).any():
             parts, ids = [self._in_order(parts, ids)], np.sort(ids)
         self._ids, self._alive = ids, np.ones(len(ids), dtype=bool)
-        self._postings = Postings.weigh(parts, len(self._vocabulary), self.config.k1, self.config.b, self._spool)
+        self._postings = Postings.weigh(parts, self.config.k1, self.config.b, self._spool)
         self._spool = None
         self.__dict__.pop("_weights", None)
 
@@ -184,18 +182,21 @@ class LexicalIndex:
         """The parts as one, its rows in the order of their ids."""
         from scipy.sparse import vstack
 
-        matrices = [part.matrix(len(self._vocabulary)) for part in parts]
-        return Part.of(vstack(matrices, format="csr")[np.argsort(ids)])
+        terms = all_terms(parts)
+        matrices = [part.matrix(terms) for part in parts]
+        return Part.of(vstack(matrices, format="csr")[np.argsort(ids)], terms)
 
     def _query_matrix(self, queries: Sequence[str]) -> csr_array:
         """`[Q, V]` how often each query names each known term."""
         from scipy.sparse import csr_array
 
-        numbers = [
-            [self._vocabulary[term] for term in self._analyser.terms(query) if term in self._vocabulary]
-            for query in queries
-        ]
-        counts = count(numbers, len(self._vocabulary))
+        named = [list(self._analyser.terms(query)) for query in queries]
+        known = {term: number for number, term in enumerate(dict.fromkeys(chain.from_iterable(named)))}
+        hashes, terms = _hashes(known), self._postings.terms
+        places = np.minimum(np.searchsorted(terms, hashes), max(0, len(terms) - 1))
+        is_there = terms[places] == hashes if len(terms) else np.zeros(len(hashes), dtype=bool)
+        documents = [[number for term in found if is_there[number := known[term]]] for found in named]
+        counts = count(documents, places, len(terms))
         return csr_array(counts, dtype=np.float32)
 
     def _batches(self, terms: csr_array) -> Iterator[tuple[int, int]]:
@@ -222,3 +223,8 @@ class LexicalIndex:
         queries = first + np.repeat(np.arange(len(kept)), [len(places) for places in kept])
         places = np.concatenate(kept) if kept else np.zeros(0, dtype=np.int64)
         return queries, product.indices[places], product.data[places]
+
+
+def _hashes(terms: Iterable[str]) -> np.ndarray:
+    """`uint64` hash of each term."""
+    return np.fromiter((xxhash.xxh3_64_intdigest(term.encode("utf-8", "surrogatepass")) for term in terms), np.uint64)

@@ -4,6 +4,10 @@ Term-major compressed rows: the passages of term t are `columns[indptr[t]:indptr
 often t occurs there (`frequencies`, needed when passages are added) and its BM25 weight (`weights`, all that
 searching reads).
 
+A term is known by its 64-bit hash and numbered by the order of the hashes: looking one up is a search in a mapped
+array, and no word is held in memory, neither while an index is made nor while it is searched. Two words of one hash
+would be taken for the same; among ten million that happens once in 370,000 corpora.
+
 An index is made of parts, the counts of some thousand passages each, which are merged a range of terms at a time.
 Parts and result may lie on the disk, so that memory holds one part and one range, whatever the number of passages.
 """
@@ -23,29 +27,33 @@ from corpusmith.errors import ArtefactError
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-POSTINGS_A_BLOCK = 2**22
+POSTINGS_A_BLOCK = 2**20
+TERMS_AT_ONCE = 2**20
 FREQUENCY_LIMIT = 2**16 - 1
 """Occurrences of a term in one passage are counted up to here; BM25 is flat long before."""
 
 
 class Postings(NamedTuple):
-    """`indptr[V+1]` int64, `columns[P]` int32, `frequencies[P]` uint16, `weights[P]` float32."""
+    """`terms[V]` uint64, ascending, `indptr[V+1]` int64, `columns[P]` int32, `frequencies[P]` uint16, `weights[P]`
+    float32."""
 
+    terms: np.ndarray
     indptr: np.ndarray
     columns: np.ndarray
     frequencies: np.ndarray
     weights: np.ndarray
 
     @classmethod
-    def weigh(cls, parts: Sequence[Part], n_terms: int, k1: float, b: float, spool: Path | None = None) -> Postings:
+    def weigh(cls, parts: Sequence[Part], k1: float, b: float, spool: Path | None = None) -> Postings:
         """Postings with BM25 weights (Lucene's variant) of passages in the order of the parts.
 
-        Terms are numbered below `n_terms`. The arrays are files in the folder `spool` if one is given.
+        The three largest arrays are files in the folder `spool` if one is given.
         """
+        terms = all_terms(parts)
         lengths = np.concatenate([np.zeros(0, dtype=np.int32), *(part.lengths for part in parts)])
-        document_frequencies = np.zeros(n_terms, dtype=np.int64)
+        document_frequencies = np.zeros(len(terms), dtype=np.int64)
         for part in parts:
-            document_frequencies[part.terms] += np.diff(part.starts)
+            document_frequencies[np.searchsorted(terms, part.terms)] += np.diff(part.starts)
         indptr = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(document_frequencies)])
         rarities = np.log1p((len(lengths) - document_frequencies + 0.5) / (document_frequencies + 0.5))
         mean_length = max(lengths.mean(), 1.0) if len(lengths) else 1.0
@@ -54,11 +62,11 @@ class Postings(NamedTuple):
         columns, frequencies, weights = (_allocate(spool, name, int(indptr[-1]), types[name]) for name in types)
         for first, stop in _term_ranges(indptr):
             block = slice(int(indptr[first]), int(indptr[stop]))
-            terms, columns[block], occurrences = _merged(parts, first, stop)
+            numbers, columns[block], occurrences = _merged(parts, terms, first, stop)
             frequencies[block] = occurrences
             counts = occurrences.astype(np.float32)
-            weights[block] = rarities[terms].astype(np.float32) * (counts / (counts + slowness[columns[block]]))
-        return cls(indptr, columns, frequencies, weights)
+            weights[block] = rarities[numbers].astype(np.float32) * (counts / (counts + slowness[columns[block]]))
+        return cls(terms, indptr, columns, frequencies, weights)
 
     def matrix(self, values: np.ndarray, n_passages: int) -> csr_array:
         """`[V, N]` terms x passages holding `values[P]`: weights to search, frequencies to count on."""
@@ -67,22 +75,22 @@ class Postings(NamedTuple):
         return csr_array((values, self.columns, self.indptr), shape=(len(self.indptr) - 1, n_passages))
 
     def save(self, folder: Path) -> None:
-        """Write the four arrays into `folder`."""
+        """Write the arrays into `folder`."""
         for name, values in self._asdict().items():
             save_array(folder / f"{name}.npy", values)
 
     @classmethod
-    def open(cls, folder: Path, n_terms: int) -> Postings:
-        """Map the four arrays (ArtefactError if one is missing or they do not fit together)."""
+    def open(cls, folder: Path) -> Postings:
+        """Map the arrays (ArtefactError if one is missing or they do not fit together)."""
         postings = cls(*(open_array(folder / f"{name}.npy", part_of="index") for name in cls._fields))
-        sizes = {int(postings.indptr[-1]), *(len(values) for values in postings[1:])}
-        if len(postings.indptr) != n_terms + 1 or len(sizes) != 1:
+        sizes = {int(postings.indptr[-1]), *(len(values) for values in postings[2:])}
+        if len(postings.indptr) != len(postings.terms) + 1 or len(sizes) != 1:
             raise ArtefactError(f"the arrays of the index in {folder} do not fit together; build it again.")
         return postings
 
 
 class Part(NamedTuple):
-    """Counts of n passages, term-major: the passages of `terms[i]` (ascending) are `rows[starts[i]:starts[i + 1]]`
+    """Counts of n passages, term-major: the passages of `terms[i]` (uint64, ascending) are `rows[starts[i]:starts[i + 1]]`
     (from 0, ascending) beside their `frequencies`; `lengths[n]` are the passages' own, in terms."""
 
     lengths: np.ndarray
@@ -92,22 +100,22 @@ class Part(NamedTuple):
     frequencies: np.ndarray
 
     @classmethod
-    def of(cls, counts: csr_array) -> Part:
-        """The part of a matrix `[n, V]`, passages x terms."""
+    def of(cls, counts: csr_array, terms: np.ndarray) -> Part:
+        """The part of a matrix `[n, V]`, passages x terms, whose columns are the hashes `terms[V]`, ascending."""
         order = np.argsort(counts.indices, kind="stable")
         rows = np.repeat(np.arange(counts.shape[0], dtype=np.int32), np.diff(counts.indptr))
-        terms, starts = np.unique(counts.indices[order], return_index=True)
+        numbers, starts = np.unique(counts.indices[order], return_index=True)
         lengths = np.asarray(counts.sum(axis=1)).astype(np.int32)
         frequencies = counts.data[order].astype(np.uint16)
-        return cls(lengths, terms.astype(np.int32), np.append(starts, len(order)), rows[order], frequencies)
+        return cls(lengths, terms[numbers], np.append(starts, len(order)), rows[order], frequencies)
 
-    def matrix(self, n_terms: int) -> csr_array:
-        """`[n, V]`, what the part was made of."""
+    def matrix(self, terms: np.ndarray) -> csr_array:
+        """`[n, V]`, what the part was made of, with the columns `terms[V]`."""
         from scipy.sparse import csr_array
 
-        terms = np.repeat(self.terms, np.diff(self.starts))
+        columns = np.repeat(np.searchsorted(terms, self.terms), np.diff(self.starts))
         counts = self.frequencies.astype(np.int32)
-        return csr_array((counts, (self.rows, terms)), shape=(len(self.lengths), n_terms))
+        return csr_array((counts, (self.rows, columns)), shape=(len(self.lengths), len(terms)))
 
     def moved(self, folder: Path) -> Part:
         """The part with its arrays in files of a new folder, mapped."""
@@ -135,27 +143,44 @@ def _term_ranges(indptr: np.ndarray) -> Iterator[tuple[int, int]]:
         yield first, (first := max(first + 1, min(stop, n_terms)))
 
 
-def _merged(parts: Sequence[Part], first: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def all_terms(parts: Sequence[Part]) -> np.ndarray:
+    """`uint64[V]` every term of the parts, ascending."""
+    known, waiting, size = np.zeros(0, dtype=np.uint64), [], 0
+    for part in parts:
+        waiting.append(part.terms)
+        size += len(part.terms)
+        if size > max(TERMS_AT_ONCE, len(known)):
+            known, waiting, size = np.unique(np.concatenate([known, *waiting])), [], 0
+    return np.unique(np.concatenate([known, *waiting]))
+
+
+def _merged(
+    parts: Sequence[Part], terms: np.ndarray, first: int, stop: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Term, passage and frequency of the postings of the terms from `first` to `stop`, sorted by term and passage."""
-    terms, rows, frequencies = [], [], []
+    wanted = terms[first:stop]
+    numbers, rows, frequencies = [], [], []
     first_row = 0
     for part in parts:
-        low, high = np.searchsorted(part.terms, [first, stop])
+        low, high = np.searchsorted(part.terms, wanted[0]), np.searchsorted(part.terms, wanted[-1], side="right")
         inside = slice(int(part.starts[low]), int(part.starts[high]))
-        terms.append(np.repeat(part.terms[low:high], np.diff(part.starts[low : high + 1])))
+        found = first + np.searchsorted(wanted, part.terms[low:high])
+        numbers.append(np.repeat(found, np.diff(part.starts[low : high + 1])))
         rows.append(part.rows[inside] + np.int32(first_row))
         frequencies.append(part.frequencies[inside])
         first_row += len(part.lengths)
-    order = np.argsort(together := np.concatenate(terms), kind="stable")
+    order = np.argsort(together := np.concatenate(numbers), kind="stable")
     return together[order], np.concatenate(rows)[order], np.concatenate(frequencies)[order]
 
 
-def count(documents: list[list[int]], n_terms: int) -> csr_array:
-    """`[N, V]` occurrences, from each passage's term numbers in any order, repetitions included."""
+def count(documents: list[list[int]], columns: np.ndarray, n_terms: int) -> csr_array:
+    """`[N, V]` occurrences, from each passage's term numbers in any order, repetitions included; `columns` says
+    where each number stands."""
     from scipy.sparse import csr_array
 
     lengths = np.fromiter(map(len, documents), dtype=np.int64, count=len(documents))
-    terms = np.fromiter((term for document in documents for term in document), dtype=np.int32, count=lengths.sum())
+    numbers = np.fromiter((term for document in documents for term in document), dtype=np.int64, count=lengths.sum())
+    terms = columns[numbers].astype(np.int32)
     indptr = np.concatenate([[0], np.cumsum(lengths)])
     counts = csr_array((np.ones(len(terms), dtype=np.int32), terms, indptr), shape=(len(documents), n_terms))
     counts.sum_duplicates()

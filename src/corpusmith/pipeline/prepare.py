@@ -58,7 +58,7 @@ def _contents(work: Workspace) -> Iterator[str]:
 
 def make_heldout(work: Workspace, draft: Draft) -> None:
     """Queries from the corpus."""
-    heldout = draw_heldout(work.corpus, work.recipe.heldout, work.recipe.seed)
+    heldout = draw_heldout(work.corpus, work.recipe.heldout, work.recipe.seed, draft.scratch)
     heldout.save(draft.folder)
     draft.facts["queries"] = len(heldout.queries)
 
