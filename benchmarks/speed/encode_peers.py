@@ -39,12 +39,13 @@ def load(folder: Path, kind: str, place: Path) -> Any:
     import torch
     from sentence_transformers import SentenceTransformer
 
-    backend, _, quantised = kind.partition(" ")
+    backend, _, arithmetic = kind.partition(" ")
     if kind in ("float32", "bf16"):
         dtype = torch.float32 if kind == "float32" else torch.bfloat16
         return SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": dtype})
-    plain = SentenceTransformer(str(folder), backend=backend, device="cpu", model_kwargs={"export": True})
-    if not quantised:
+    options = {"ov_config": {"INFERENCE_PRECISION_HINT": "f32"}} if arithmetic == "float32" else {}
+    plain = SentenceTransformer(str(folder), backend=backend, device="cpu", model_kwargs={"export": True} | options)
+    if arithmetic != "int8":
         return plain
     plain.save_pretrained(str(place))
     file_name = quantise_onnx(plain, place) if backend == "onnx" else quantise_openvino(plain, place, folder)
