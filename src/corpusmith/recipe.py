@@ -103,8 +103,22 @@ class Recipe(Config):
     """Training pairs made from the corpus, or taken from labels."""
     stages: tuple[StageConfig, ...] = ()
     """Training, in order. Empty: the base model is used as it is."""
+    any_order: bool = False
+    """Whether a stage that rebuilds texts may follow one that was trained on labels, which it would undo."""
     search: SearchConfig = SearchConfig()
     """Fusion and feedback."""
+
+    @model_validator(mode="after")
+    def _order_makes_sense(self) -> Recipe:
+        tuned = False
+        for number, stage in enumerate(self.stages, 1):
+            if stage.objective.reconstructs and tuned and not self.any_order:
+                raise ValueError(
+                    f"stage {number} ({stage.objective.kind}) rebuilds texts after a stage that was trained on labels, "
+                    "and would undo it; move it before that stage, or set any_order = true"
+                )
+            tuned |= self.pairs.source == "labels" and "pairs" in stage.objective.needs()
+        return self
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> Recipe:
         """This recipe with dotted options replaced, e.g. `{"corpus.passage_words": 120}`.

@@ -138,7 +138,7 @@ def make_heldout(corpus: Corpus, config: HeldoutConfig, seed: int, spool: Path |
     taken = {document for _, documents in topics for document in documents}
     queries: list[tuple[str, str, tuple[int, ...]]] = [("topic", text, documents) for text, documents in topics]
     places = np.flatnonzero(np.isin(candidates.documents, list(taken)))
-    removed: dict[int, str] = {int(candidates.documents[place]): candidates.title(place) for place in places}
+    removed: dict[int, str] = {int(candidates.documents[place]): candidates.title(int(place)) for place in places}
     room = min(config.queries - len(queries), allowed - len(taken))
     passages_left = config.passages - int(candidates.passages[places].sum())
     free = np.delete(np.arange(len(candidates.documents)), places)
@@ -149,7 +149,7 @@ def make_heldout(corpus: Corpus, config: HeldoutConfig, seed: int, spool: Path |
         if candidates.passages[place] > passages_left:
             continue
         made = _known_item(
-            corpus, corpus.passage_rows(document), candidates.title(place), prefer_title=room % 2 == 0, rng=rng
+            corpus, corpus.passage_rows(document), candidates.title(int(place)), prefer_title=room % 2 == 0, rng=rng
         )
         if made is not None:
             kind, text = made
@@ -230,7 +230,7 @@ def _topics(
     """
     total = len(candidates.documents)
     places = rng.choice(total, TOPIC_TITLES, replace=False) if total > TOPIC_TITLES else np.arange(total)
-    drawn = [candidates.title(place) for place in places]
+    drawn = [candidates.title(int(place)) for place in places]
     frequency = Counter(word for title in drawn for word in set(_words(title)))
     common = {word for word, count in frequency.items() if count > max(10, 0.05 * len(drawn))}
     holders: dict[tuple[str, ...], list[int]] = {

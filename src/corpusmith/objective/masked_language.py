@@ -40,11 +40,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from corpusmith.errors import CorpusError
 from corpusmith.model.encoder import Encoder
 from corpusmith.model.heads import MaskedLanguageHead
 from corpusmith.model.packed import PackedBatch, pack
-from corpusmith.objective.base import Batch, Loss, Objective
+from corpusmith.objective.base import Batch, Loss, PassageObjective
 from corpusmith.objective.config import MaskedLanguageConfig
 from corpusmith.objective.cross_entropy import cross_entropy
 from corpusmith.objective.data import TrainingData
@@ -63,24 +62,17 @@ class MaskedInputs:
     targets: torch.Tensor
 
 
-class MaskedLanguage(Objective):
+class MaskedLanguage(PassageObjective):
     """Masked language modelling; see the module's text."""
 
     def __init__(self, config: MaskedLanguageConfig, data: TrainingData, checkpoint: Checkpoint, seed: int) -> None:
         super().__init__(data, checkpoint)
         self.masking = Masking(config, checkpoint.tokenizer)
-        self.rows = rows_with_words(data)
         self.head, self.head_is_fresh = masked_language_head(checkpoint, seed)
-
-    def lengths(self) -> np.ndarray:
-        """`int64[n]` tokens of each passage, special tokens included."""
-        return np.minimum(self.data.passages.lengths[self.rows] + 2, self.max_tokens)
 
     def collate(self, examples: Sequence[int] | np.ndarray, rng: np.random.Generator) -> Batch:
         """Pack the passages and hide tokens."""
-        sequences = [
-            self.tokenizer.with_specials(self.data.passages[row], self.max_tokens) for row in self.rows[examples]
-        ]
+        sequences = self.sequences(examples)
         lengths = np.array([len(sequence) for sequence in sequences])
         masked = self.masking(np.concatenate(sequences), lengths, rng.random((int(lengths.sum()), 3)))
         packed = with_ids(pack(sequences), masked.ids)
@@ -100,18 +92,6 @@ class MaskedLanguage(Objective):
     def fresh_parameters(self) -> Iterable[nn.Parameter]:
         """The head's, if the checkpoint had none."""
         return self.head.parameters() if self.head_is_fresh else ()
-
-
-def rows_with_words(data: TrainingData) -> np.ndarray:
-    """Rows that may be trained on and hold at least one token.
-
-    Raises:
-        CorpusError: there is none.
-    """
-    rows = data.rows[data.passages.lengths[data.rows] > 0]
-    if len(rows) == 0:
-        raise CorpusError("there is no passage to train on; add documents.")
-    return rows
 
 
 def masked_language_head(checkpoint: Checkpoint, seed: int) -> tuple[MaskedLanguageHead, bool]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from corpusmith.errors import ModelError
 from corpusmith.objective.config import ObjectiveConfig
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from corpusmith.objective.base import Objective
     from corpusmith.objective.data import TrainingData
 
-__all__ = ["OBJECTIVES", "ObjectiveConfig", "build_objective", "objective_class"]
+__all__ = ["OBJECTIVES", "ObjectiveConfig", "build_objective", "objective_class", "save_parts"]
 
 OBJECTIVES = {
     "masked_language": ("corpusmith.objective.masked_language", "MaskedLanguage"),
@@ -40,12 +42,37 @@ def objective_class(kind: str) -> type[Objective]:
 def build_objective(config: ObjectiveConfig, data: TrainingData, checkpoint: Checkpoint, seed: int) -> Objective:
     """The objective that `config` asks for, on `data`, for the encoder of `checkpoint`.
 
-    What it needs beside the encoder (heads, decoders) comes from the checkpoint where that has it, and is drawn from
-    `seed` otherwise.
+    What it needs beside the encoder (heads, decoders) comes from the checkpoint where training with this objective has
+    left it there, and is drawn from `seed` otherwise.
 
     Raises:
         CorpusError: `data` holds nothing that this objective can train on.
-        ModelError: the checkpoint lacks something that this objective needs.
+        ModelError: the checkpoint lacks something that this objective needs, or has parts of another size.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     build: Callable[..., Objective] = objective_class(config.kind)
-    return build(config, data, checkpoint, seed)
+    objective = build(config, data, checkpoint, seed)
+    if path := checkpoint.parts.get(config.kind):
+        try:
+            objective.continue_from(load_file(path))
+        except (ModelError, OSError, SafetensorError) as error:
+            raise ModelError(
+                f"{path} cannot be trained on with: {error}; remove the file to begin these parts anew."
+            ) from error
+    return objective
+
+
+def save_parts(objective: Objective, kind: str, model: Path) -> None:
+    """Write what the objective keeps beside the encoder into the model's folder, for `build_objective`."""
+    from safetensors.torch import save_file
+
+    from corpusmith.model.huggingface import HEAD, PARTS
+
+    folder = model / PARTS
+    for name, tensors in ((kind, objective.parts()), (HEAD, objective.head_tensors())):
+        if tensors:
+            folder.mkdir(exist_ok=True)
+            contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+            save_file(contiguous, folder / f"{name}.safetensors")

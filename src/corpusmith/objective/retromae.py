@@ -46,28 +46,25 @@ Auto-Encoder", EMNLP, sections 3.1 to 3.3.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
-from corpusmith.model.attention import AttentionLayout
-from corpusmith.model.config import EncoderConfig
 from corpusmith.model.encoder import Encoder
-from corpusmith.model.layers import Norm, TransformerLayer, initialise
 from corpusmith.model.packed import PackedBatch, pack
 from corpusmith.model.pooling import pool
-from corpusmith.objective.base import Batch, Loss, Objective
+from corpusmith.objective.base import Batch, Loss, PassageObjective
 from corpusmith.objective.config import RetroMAEConfig
 from corpusmith.objective.data import TrainingData
+from corpusmith.objective.decoders import EnhancedDecoder
 from corpusmith.objective.masked_language import (
     MaskedInputs,
     head_flops,
     masked_language_head,
     named_tokens_loss,
-    rows_with_words,
     with_ids,
 )
 from corpusmith.objective.masking import Masking
@@ -88,7 +85,7 @@ class RetroInputs:
     visible: torch.Tensor
 
 
-class RetroMAE(Objective):
+class RetroMAE(PassageObjective):
     """RetroMAE pretraining; see the module's text."""
 
     learning_rate = 5e-5
@@ -97,20 +94,13 @@ class RetroMAE(Objective):
         super().__init__(data, checkpoint)
         self.visible_rate = config.visible_rate
         self.masking = Masking(config, checkpoint.tokenizer)
-        self.rows = rows_with_words(data)
         self.head, self.head_is_fresh = masked_language_head(checkpoint, seed)
         generator = torch.Generator().manual_seed(seed)
         self.decoder = EnhancedDecoder(checkpoint.encoder.config, self.max_tokens, generator)
 
-    def lengths(self) -> np.ndarray:
-        """`int64[n]` tokens of each passage, special tokens included."""
-        return np.minimum(self.data.passages.lengths[self.rows] + 2, self.max_tokens)
-
     def collate(self, examples: Sequence[int] | np.ndarray, rng: np.random.Generator) -> Batch:
         """Pack the passages, hide tokens from the encoder, and draw what each position of the decoder sees."""
-        sequences = [
-            self.tokenizer.with_specials(self.data.passages[row], self.max_tokens) for row in self.rows[examples]
-        ]
+        sequences = self.sequences(examples)
         lengths = np.array([len(sequence) for sequence in sequences])
         draws = [(rng.random((n, 3)), rng.random((n, n), dtype=np.float32)) for n in lengths]
         original = pack(sequences)
@@ -167,50 +157,3 @@ class RetroMAE(Objective):
     def fresh_parameters(self) -> Iterable[nn.Parameter]:
         """The decoder's, and the head's if the checkpoint had none."""
         return (*self.decoder.parameters(), *(self.head.parameters() if self.head_is_fresh else ()))
-
-
-class EnhancedDecoder(nn.Module):
-    """One Transformer layer whose queries come from one stream and whose keys and values come from another.
-
-    It is a layer of BERT's kind (norms behind, no rotary positions) in the encoder's sizes, whatever the encoder is.
-    """
-
-    def __init__(self, config: EncoderConfig, max_tokens: int, generator: torch.Generator) -> None:
-        super().__init__()
-        config = replace(config, norm_first=False, rotary=False, windowed=())
-        self.positions = nn.Embedding(max_tokens, config.hidden_size)
-        self.query_norm, self.context_norm = Norm(config), Norm(config)
-        self.layer = TransformerLayer(config)
-        initialise(self, config, generator)
-
-    def forward(
-        self,
-        vectors: torch.Tensor,
-        embedded: torch.Tensor,
-        packed: PackedBatch,
-        visible: torch.Tensor,
-        dtype: torch.dtype,
-    ) -> torch.Tensor:
-        """Rebuilt states `[T, D]`, computed in `dtype`.
-
-        Args:
-            vectors: float32 `[B, D]`, one a passage.
-            embedded: float32 `[T, D]`, embeddings of the passages' tokens.
-            packed: the passages; only lengths and positions are read.
-            visible: bool `[B, L, L]`, L the longest passage: which positions each may look at.
-            dtype: float32 or bfloat16.
-        """
-        lengths = packed.lengths.to(vectors.device, torch.int64)
-        repeated = vectors.repeat_interleave(lengths, dim=0, output_size=len(embedded))
-        positions = self.positions(packed.positions)
-        is_first = (packed.positions == 0)[:, None]
-        queries = self.query_norm(repeated + positions)
-        context = self.context_norm(torch.where(is_first, repeated, embedded + positions))
-        layout = AttentionLayout(packed.lengths, vectors.device)
-        return self.layer(context.to(dtype), layout, queries.to(dtype), visible)
-
-    def flops(self, lengths: np.ndarray) -> float:
-        """Floating-point operations of one forward pass; counted as `Encoder.flops` does."""
-        weights = sum(part.weight.numel() for part in self.modules() if isinstance(part, nn.Linear))
-        sizes, width = lengths.astype(np.float64), self.positions.embedding_dim
-        return float(2.0 * sizes.sum() * weights + 4.0 * width * (sizes**2).sum())

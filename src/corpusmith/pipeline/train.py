@@ -14,7 +14,7 @@ from corpusmith.evaluation.validator import Validator, first_queries, pool_of
 from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.huggingface import export_checkpoint
 from corpusmith.objective.data import TrainingData
-from corpusmith.objective.registry import build_objective
+from corpusmith.objective.registry import build_objective, save_parts
 from corpusmith.pipeline.workspace import Workspace
 from corpusmith.recipe import StageConfig
 from corpusmith.retrieval.pairs import open_pairs
@@ -38,6 +38,7 @@ def make_stage(work: Workspace, draft: Draft, number: int, stage: StageConfig) -
     start = work.stage_checkpoint(number - 1)
     _forget_damaged_plan(work, draft.folder)
     budget = _stage_budget(work, draft.folder, number)
+    objective = None
     if budget is not None:
         objective = build_objective(stage.objective, _training_data(work, stage), start, work.recipe.seed)
         result = train(
@@ -62,6 +63,8 @@ def make_stage(work: Workspace, draft: Draft, number: int, stage: StageConfig) -
     shutil.rmtree(model, ignore_errors=True)
     model.mkdir()
     export_checkpoint(start, model)
+    if objective is not None:
+        save_parts(objective, stage.objective.kind, model)
     draft.volatile.update(("budget.json", "run/plan.json", "run/timing.jsonl"))
     aside = (draft.folder / "run" / "checkpoints").glob(f"*{DAMAGED}/*")
     draft.volatile.update(path.relative_to(draft.folder).as_posix() for path in aside)
@@ -95,15 +98,23 @@ def _read_budget(path: Path) -> BudgetConfig | None:
 
 
 def _training_data(work: Workspace, stage: StageConfig) -> TrainingData:
-    """Passages and pairs of the documents that no held-out query asks for."""
+    """Passages, and pairs or links where the objective wants them, of the documents that no held-out query asks for."""
+    needs = stage.objective.needs()
     held_out = np.isin(work.corpus.passage_documents, work.excluded_documents)
     trainable = work.corpus.trainable_rows()
     return TrainingData(
         passages=work.shards,
         rows=trainable[~held_out[trainable]],
         documents=work.corpus.passage_documents,
-        pairs=open_pairs(work.path("pairs")) if stage.objective.kind == "contrastive" else None,
+        pairs=open_pairs(work.path("pairs")) if "pairs" in needs else None,
+        links=_links(work, held_out) if "links" in needs else None,
     )
+
+
+def _links(work: Workspace, held_out: np.ndarray) -> np.ndarray:
+    """`int64[L, 2]` documents that refer to others, without those that held-out queries ask for."""
+    links = np.array(work.corpus.link_rows(), dtype=np.int64).reshape(-1, 2)
+    return links[~np.isin(links, work.corpus.passage_documents[held_out]).any(axis=1)]
 
 
 def _stage_budget(work: Workspace, folder: Path, number: int) -> BudgetConfig | None:

@@ -71,7 +71,7 @@ class Workspace:
     @property
     def needs_pairs(self) -> bool:
         """Whether a stage trains on pairs."""
-        return any(stage.objective.kind == "contrastive" for stage in self.recipe.stages)
+        return any("pairs" in stage.objective.needs() for stage in self.recipe.stages)
 
     @cached_property
     def input_digests(self) -> tuple[tuple[str, str], ...]:

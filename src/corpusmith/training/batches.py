@@ -16,7 +16,7 @@ import numpy as np
 POOL_BATCHES = 32
 """Batches' worth of examples that are sorted by length together."""
 
-BATCHES, STEPS, SPLIT, HELD_OUT = range(4)
+BATCHES, STEPS, SPLIT, HELD_OUT, DROPOUT = range(5)
 """What randomness is drawn for: the second part of a generator's seed, so that no two streams are the same."""
 
 

@@ -29,7 +29,7 @@ from corpusmith.errors import ArtefactError, CorpusError, CorpusmithError
 from corpusmith.model.arithmetic import DTYPES, Precision, fastest_precision, match_cores, product_rate
 from corpusmith.model.encoder import Encoder
 from corpusmith.objective.base import Batch, Objective
-from corpusmith.training.batches import HELD_OUT, SPLIT, STEPS, batches_from, cut, epoch_batches
+from corpusmith.training.batches import DROPOUT, HELD_OUT, SPLIT, STEPS, batches_from, cut, epoch_batches
 from corpusmith.training.budget import BudgetConfig, affordable_steps
 from corpusmith.training.checkpoint import CheckpointFolder, Progress, TrainingState
 from corpusmith.training.config import TrainingConfig
@@ -99,7 +99,7 @@ def train(
     environment.bound_kernel_cache()
     match_cores()
     run = Run(encoder, objective, config, folder, seed, validate, RunLog(folder, report))
-    with computing_in(encoder, run.precision):
+    with computing_in(encoder, run.precision), dropping(encoder, objective.dropout):
         return run.complete(budget)
 
 
@@ -112,6 +112,19 @@ def computing_in(encoder: Encoder, precision: Precision) -> Iterator[None]:
         yield
     finally:
         encoder.compute_dtype = before
+
+
+@contextmanager
+def dropping(encoder: Encoder, share: float) -> Iterator[None]:
+    """Let the encoder drop this share of its activations in training within the block, which keeps PyTorch's own
+    generator as it was."""
+    before = encoder.dropout
+    encoder.dropout = share
+    try:
+        with torch.random.fork_rng(devices=[] if _device(encoder).type == "cpu" else [_device(encoder)]):
+            yield
+    finally:
+        encoder.dropout = before
 
 
 class Run:
@@ -299,6 +312,7 @@ class Run:
         started, progress = environment.seconds(), self.progress
         factor = learning_rate_factor(progress.step, steps, self.config.warmup, self.config.decay)
         set_learning_rate(self.optimiser, factor)
+        self.objective.progress = progress.step / steps
         loss, norm = self.update(examples, progress.step)
         self.objective.after_step(self.encoder)
         progress.step += 1
@@ -324,6 +338,7 @@ class Run:
 
     def update(self, examples: np.ndarray, number: int) -> tuple[BatchLoss, float]:
         """Gradients and the optimiser's update for step `number` (from 0); the loss and the gradient's norm."""
+        torch.manual_seed(int(np.random.default_rng([self.seed, DROPOUT, number]).integers(2**63)))
         loss = accumulate(self.encoder, self.objective, self.micro_batches(examples, number))
         norm = average_and_clip(self.parameters.values(), loss.weight or 1.0, self.config.clip)
         if not (math.isfinite(loss.loss) and math.isfinite(norm)):

@@ -33,7 +33,7 @@ def build_optimiser(encoder: nn.Module, objective: Objective, config: TrainingCo
 
     Each group keeps its peak learning rate under "peak", for `set_learning_rate`.
     """
-    fresh = {id(parameter) for parameter in objective.fresh_parameters()}
+    fresh = set() if objective.continued else {id(parameter) for parameter in objective.fresh_parameters()}
     undecayed = {id(p) for module in (encoder, objective) for p in _parameters_without_decay(module)}
     peak = config.learning_rate if config.learning_rate is not None else objective.learning_rate
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}

@@ -1,0 +1,21 @@
+"""What all objectives' options have in common."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from corpusmith.config import Config
+
+Need = Literal["pairs", "links"]
+"""What an objective may want beside passages: training pairs, or the links between documents."""
+
+
+class ObjectiveOptions(Config):
+    """Base of all objectives' options."""
+
+    reconstructs: ClassVar[bool] = False
+    """Whether the model learns to name or rebuild tokens: after training on people's labels that would undo it."""
+
+    def needs(self) -> frozenset[Need]:
+        """What the pipeline must make ready beside passages."""
+        return frozenset()
