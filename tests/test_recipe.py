@@ -92,3 +92,26 @@ json_values = st.recursive(
 def test_any_value_for_an_option_is_accepted_or_refused_in_one_sentence(key: str, value: object) -> None:
     with contextlib.suppress(RecipeError):
         assert isinstance(parse_recipe({key: value}, "a.toml"), Recipe)
+
+
+def stages_after(source: str, *kinds: str, **options: object) -> dict[str, object]:
+    return {"pairs": {"source": source}, "stages": [{"objective": {"kind": kind}} for kind in kinds]} | options
+
+
+def test_rebuilding_texts_after_labels_is_refused_with_the_reason() -> None:
+    with pytest.raises(
+        RecipeError, match=r"stage 2 \(retromae\) rebuilds texts after a stage that was trained on labels"
+    ):
+        parse_recipe(stages_after("labels", "contrastive", "retromae"), "test")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        stages_after("labels", "contrastive", "retromae", any_order=True),
+        stages_after("labels", "retromae", "contrastive"),
+        stages_after("corpus", "contrastive", "retromae"),
+    ],
+)
+def test_other_orders_are_allowed(content: dict[str, object]) -> None:
+    assert len(parse_recipe(content, "test").stages) == 2

@@ -137,3 +137,21 @@ def test_long_documents_do_not_make_the_collection_larger_than_asked_for(tmp_pat
 def test_a_tiny_corpus_gives_no_or_few_queries(number: int, tmp_path: Path, sentences: list[str]) -> None:
     corpus = corpus_of([Document(f"d{i}", "", sentences[i]) for i in range(number)], tmp_path / "tiny")
     assert make_heldout(corpus, HeldoutConfig(), seed=0).queries == ()
+
+
+def test_titles_on_the_disk_give_the_same_queries_as_titles_in_memory(
+    titled: Corpus, untitled: Corpus, tmp_path: Path
+) -> None:
+    for name, corpus in (("titled", titled), ("untitled", untitled)):
+        spool = tmp_path / f"spool-{name}"
+        spool.mkdir()
+        found = make_heldout(corpus, HeldoutConfig(share=0.5), seed=0, spool=spool)
+        assert found.queries == make_heldout(corpus, HeldoutConfig(share=0.5), seed=0).queries
+        assert list(spool.iterdir())
+
+
+def test_a_title_that_two_documents_have_is_no_query(sentences: list[str], tmp_path: Path) -> None:
+    texts = [" ".join(sentences[i : i + 5]) + f" Number {i}." for i in range(20)]
+    documents = [Document(f"d{i}", f"Notes about the case {i // 2}", text) for i, text in enumerate(texts)]
+    heldout = make_heldout(corpus_of(documents, tmp_path / "twins"), HeldoutConfig(share=0.5), seed=0)
+    assert {query.kind for query in heldout.queries} == {"sentence"}

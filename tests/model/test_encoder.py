@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -151,3 +152,32 @@ def tiny_config() -> EncoderConfig:
 
 def tiny_encoder() -> Encoder:
     return Encoder(tiny_config())
+
+
+def test_states_of_any_layer_are_those_of_an_encoder_that_ends_there(reference: Any) -> None:
+    batch = pack(reference.sequences([9, 3, 30]))
+    encoder = tiny_encoder()
+    with torch.no_grad():
+        states = encoder.hidden_states(batch, (2, 0, 1))
+        torch.testing.assert_close(states[0], encoder(batch), rtol=0, atol=0)
+        embedded = encoder.embeddings(batch.ids, batch.positions)
+        torch.testing.assert_close(states[1], embedded, rtol=0, atol=1e-6)
+        del encoder.layers[1:]
+        encoder.config = replace(encoder.config, layers=1)
+        torch.testing.assert_close(states[2], encoder(batch), rtol=0, atol=1e-6)
+
+
+def test_dropout_acts_in_training_alone_and_follows_the_seed(reference: Any) -> None:
+    batch, encoder = pack(reference.sequences([9, 3, 30])), tiny_encoder()
+    whole = encoder.eval()(batch)
+    encoder.dropout = 0.1
+    torch.testing.assert_close(encoder(batch), whole, rtol=0, atol=0)
+    encoder.train()
+    dropped = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        dropped.append(encoder(batch))
+    assert torch.equal(dropped[0], dropped[1])
+    assert not torch.allclose(dropped[0], dropped[2])
+    encoder.dropout = 0.0
+    torch.testing.assert_close(encoder(batch), whole, rtol=0, atol=0)
