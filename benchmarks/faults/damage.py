@@ -11,7 +11,6 @@ bytes.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import tempfile
@@ -22,10 +21,10 @@ from pathlib import Path
 
 import numpy as np
 from benchmarks.faults.disk import one_sentence
-from benchmarks.faults.kills import Victim, make_victim
+from benchmarks.faults.kills import Victim, make_victim, options
 from benchmarks.faults.launcher import Fault, Launcher, require_interposition
-from benchmarks.faults.material import MACHINES_OWN, OBJECTIVES, content_of, differences
-from benchmarks.record import RESULTS, update_results
+from benchmarks.faults.material import MACHINES_OWN, content_of, differences
+from benchmarks.record import update_results
 
 QUERY = "number 17 ends here"
 FOR_USERS = ("model", "index")
@@ -139,12 +138,9 @@ def jumping_clock(victim: Victim) -> dict:
 
 def main() -> None:
     """Damage, mend, write what happened; exit code 1 if anything went unnoticed or was not mended."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--tokens", type=int, default=6_000)
-    parser.add_argument("--objectives", nargs="+", default=list(OBJECTIVES))
+    parser = options(__doc__, tokens=6_000)
     parser.add_argument("--every", type=int, default=1, help="only every n-th file and artefact")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--results", type=Path, default=RESULTS / "faults.json")
     arguments = parser.parse_args()
     require_interposition("benchmarks.faults.damage")
     records = []

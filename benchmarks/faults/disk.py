@@ -12,14 +12,13 @@ those are named in dropped.jsonl, or the command ends with a sentence.
 
 from __future__ import annotations
 
-import argparse
 import re
 import shutil
 import tempfile
 from collections import Counter
 from pathlib import Path
 
-from benchmarks.faults.kills import Victim, make_victim
+from benchmarks.faults.kills import Victim, make_victim, options
 from benchmarks.faults.launcher import (
     BROKEN,
     FULL,
@@ -31,8 +30,8 @@ from benchmarks.faults.launcher import (
     Launcher,
     require_interposition,
 )
-from benchmarks.faults.material import OBJECTIVES, content_of, differences
-from benchmarks.record import RESULTS, update_results
+from benchmarks.faults.material import content_of, differences
+from benchmarks.record import update_results
 
 OPERATIONS = {"disk full": (FULL, WRITE), "I/O error": (BROKEN, WRITE | SYNC)}
 SYNCS = ("fsync", "fdatasync")
@@ -97,11 +96,8 @@ def judge(victim: Victim, folder: Path, ended: Ended) -> dict:
 
 def main() -> None:
     """Disturb, judge, write what happened; exit code 1 if anything was lost or not said in one sentence."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--tokens", type=int, default=12_000)
-    parser.add_argument("--objectives", nargs="+", default=list(OBJECTIVES))
+    parser = options(__doc__, tokens=12_000)
     parser.add_argument("--every", type=int, default=1, help="only every n-th fault")
-    parser.add_argument("--results", type=Path, default=RESULTS / "faults.json")
     arguments = parser.parse_args()
     require_interposition("benchmarks.faults.disk")
     with tempfile.TemporaryDirectory() as name:

@@ -61,6 +61,15 @@ class Victim:
         return self.launcher.run(*arguments, fault=Fault(kind, at, operations, pattern))
 
 
+def options(document: str, tokens: int) -> argparse.ArgumentParser:
+    """What all commands with a victim understand; `tokens` is how much it trains unless told otherwise."""
+    parser = argparse.ArgumentParser(description=document.split("\n")[0])
+    parser.add_argument("--tokens", type=int, default=tokens, help="the budget of training, all stages together")
+    parser.add_argument("--objectives", nargs="+", default=list(OBJECTIVES))
+    parser.add_argument("--results", type=Path, default=RESULTS / "faults.json")
+    return parser
+
+
 def make_victim(launcher: Launcher, scratch: Path, objectives: tuple[str, ...], tokens: int) -> Victim:
     """Write the material, and build from it once without interruption."""
     corpus, model = write_corpus(scratch / "corpus"), write_model(scratch / "model")
@@ -101,13 +110,10 @@ def _last_step(ended: Ended) -> str:
 
 def main() -> None:
     """Kill, compare, write what happened; exit code 1 if a run ended with other bytes."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = options(__doc__, tokens=60_000)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--tokens", type=int, default=60_000, help="the budget of training, all stages together")
-    parser.add_argument("--objectives", nargs="+", default=list(OBJECTIVES))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--results", type=Path, default=RESULTS / "faults.json")
     arguments = parser.parse_args()
     require_interposition("benchmarks.faults.kills")
     with tempfile.TemporaryDirectory() as scratch:
