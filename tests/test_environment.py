@@ -1,6 +1,8 @@
 import mmap
 import os
 import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,3 +96,33 @@ def test_the_peak_of_memory_is_watched_anew() -> None:
     assert environment.peak_memory_bytes() > before + 90_000_000
     environment.forget_peak_memory()
     assert environment.peak_memory_bytes() < before + 90_000_000
+
+
+HOLDS_AND_FREES = """
+import sys
+import numpy as np
+from corpusmith import environment
+
+def held():
+    resident, shared = open("/proc/self/statm").read().split()[1:3]
+    return (int(resident) - int(shared)) * 4096
+
+environment.keep_freed_memory()
+environment._limit = lambda: int(sys.argv[1])
+blocks = [np.ones(2**17) for _ in range(200)]
+last = blocks[-1]
+del blocks
+before = held()
+environment.make_room()
+print(before - held())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the C library's own settings, read from /proc")
+@pytest.mark.parametrize(("limit", "gives_back"), [(10**8, True), (10**11, False)])
+def test_freed_memory_is_kept_until_it_is_wanted(limit: int, gives_back: bool) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HOLDS_AND_FREES, str(limit)], capture_output=True, text=True, check=True
+    )
+    given_back = int(done.stdout)
+    assert given_back > 150_000_000 if gives_back else given_back < 10_000_000

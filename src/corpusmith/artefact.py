@@ -141,6 +141,7 @@ def writing(
     with naming_machine_errors(folder):
         draft = _prepare(folder, key, resumable)
         partial = draft.folder
+        environment.make_room()
         environment.forget_peak_memory()
         started = environment.seconds()
         yield draft

@@ -9,6 +9,7 @@ import platform
 import sys
 import time
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -24,6 +25,8 @@ RECORDED_PACKAGES = (
     "openvino",
 )
 
+CROWDED = 0.6
+"""Share of the memory that a process may use above which it gives back what it has freed."""
 FILES = Path("/")
 """Where the system tells about itself; tests put another folder here."""
 
@@ -105,15 +108,42 @@ def keep_freed_memory() -> None:
     """Tell glibc to keep large freed blocks instead of returning them to the system and faulting them in again.
 
     Training allocates and frees the same large blocks every step; on virtual machines the page faults cost up to
-    half of a step. Does nothing where the C library is another one.
+    half of a step. Where the process has a limit of its own (`ulimit`), which counts what is kept as well, nothing is
+    changed, nor where the C library is another one. `make_room` gives back what was kept.
     """
+    import resource
+
     m_trim_threshold, m_mmap_max = -1, -4
+    if any(
+        resource.getrlimit(kind)[0] != resource.RLIM_INFINITY for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)
+    ):
+        return
     try:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(m_mmap_max, 0)
         libc.mallopt(m_trim_threshold, 2**31 - 1)
     except (OSError, AttributeError):
         pass
+
+
+def make_room() -> None:
+    """Give freed memory back to the system if this process comes near its limit; to be called where much was freed.
+
+    Blocks of ever other sizes leave holes between them, which a long computation fills to twice what it holds.
+    Handing the holes back and faulting them in again takes time, so it is done only where the memory is wanted.
+    """
+    try:
+        resident, shared = (FILES / "proc/self/statm").read_text().split()[1:3]
+        held = (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
+        if held > CROWDED * _limit():
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+    except (OSError, ValueError, AttributeError):
+        pass
+
+
+@cache
+def _limit() -> int:
+    return memory_bytes()
 
 
 def bound_kernel_cache() -> None:

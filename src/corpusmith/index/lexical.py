@@ -27,6 +27,7 @@ import numpy as np
 import xxhash
 from pydantic import Field, field_validator
 
+from corpusmith import environment
 from corpusmith.arrays import open_array, save_array
 from corpusmith.config import Config
 from corpusmith.errors import ArtefactError
@@ -101,6 +102,7 @@ class LexicalIndex:
             if self._spool is not None:
                 part = part.moved(self._spool / f"part-{len(self._added) + len(chunks)}")
             chunks.append((ids[done : done + len(chunk)], part))
+            environment.make_room()
             done += len(chunk)
             if done > len(ids):
                 break

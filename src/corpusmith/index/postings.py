@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from corpusmith import environment
 from corpusmith.arrays import open_array, save_array
 from corpusmith.artefact import reserve
 from corpusmith.errors import ArtefactError
@@ -61,6 +62,7 @@ class Postings(NamedTuple):
         types = {"columns": np.int32, "frequencies": np.uint16, "weights": np.float32}
         columns, frequencies, weights = (_allocate(spool, name, int(indptr[-1]), types[name]) for name in types)
         for first, stop in _term_ranges(indptr):
+            environment.make_room()
             block = slice(int(indptr[first]), int(indptr[stop]))
             numbers, columns[block], occurrences = _merged(parts, terms, first, stop)
             frequencies[block] = occurrences

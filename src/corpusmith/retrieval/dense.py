@@ -162,6 +162,7 @@ class DenseRetriever:
                         "those that its config.json describes; copy its files again"
                     )
                 vectors[start + places] = encoded
+                environment.make_room()
                 done += len(places)
                 if progress is not None:
                     progress(done, total)

@@ -315,6 +315,7 @@ class Run:
         self.objective.progress = progress.step / steps
         loss, norm = self.update(examples, progress.step)
         self.objective.after_step(self.encoder)
+        environment.make_room()
         progress.step += 1
         progress.tokens += loss.tokens
         progress.flops += loss.flops
