@@ -74,9 +74,7 @@ class MaskedLanguage(PassageObjective):
         """Pack the passages and hide tokens."""
         sequences = self.sequences(examples)
         lengths = np.array([len(sequence) for sequence in sequences])
-        masked = self.masking(np.concatenate(sequences), lengths, rng.random((int(lengths.sum()), 3)))
-        packed = with_ids(pack(sequences), masked.ids)
-        return Batch(lengths, MaskedInputs(packed, torch.from_numpy(masked.places), torch.from_numpy(masked.targets)))
+        return Batch(lengths, masked_inputs(self.masking, pack(sequences), rng.random((int(lengths.sum()), 3))))
 
     def loss(self, encoder: Encoder, batch: Batch) -> Loss:
         """Mean cross-entropy of the hidden tokens."""
@@ -106,6 +104,12 @@ def with_ids(packed: PackedBatch, ids: np.ndarray) -> PackedBatch:
     return PackedBatch(torch.from_numpy(ids), packed.positions, packed.cu_seqlens)
 
 
+def masked_inputs(masking: Masking, packed: PackedBatch, draws: np.ndarray) -> MaskedInputs:
+    """The batch with tokens hidden as `draws` (`float[T, 3]`, uniform in [0, 1)) decide."""
+    masked = masking(packed.ids.numpy(), packed.lengths.numpy().astype(np.int64), draws)
+    return MaskedInputs(with_ids(packed, masked.ids), torch.from_numpy(masked.places), torch.from_numpy(masked.targets))
+
+
 def named_tokens_loss(
     encoder: Encoder, head: MaskedLanguageHead, hidden: torch.Tensor, places: torch.Tensor, targets: torch.Tensor
 ) -> torch.Tensor:
@@ -120,6 +124,15 @@ def named_tokens_loss(
         [embedding, *head.parameters()],
         encoder.config.vocabulary_size,
     )
+
+
+def hidden_tokens_loss(
+    encoder: Encoder, head: MaskedLanguageHead, hidden: torch.Tensor, inputs: MaskedInputs, expected: float
+) -> torch.Tensor:
+    """Cross-entropy of naming the hidden tokens from `hidden[T, D]`, their sum over `expected`, the number of tokens
+    that the masking rate asks for: parts of a batch add up to the batch, where another term counts all tokens."""
+    loss = named_tokens_loss(encoder, head, hidden, inputs.places, inputs.targets)
+    return loss * (len(inputs.targets) / max(expected, 1e-9))
 
 
 def head_flops(encoder: Encoder, predictions: int) -> float:
