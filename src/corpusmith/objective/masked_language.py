@@ -47,7 +47,7 @@ from corpusmith.objective.base import Batch, Loss, PassageObjective
 from corpusmith.objective.config import MaskedLanguageConfig
 from corpusmith.objective.cross_entropy import cross_entropy
 from corpusmith.objective.data import TrainingData
-from corpusmith.objective.masking import Masking
+from corpusmith.objective.masking import Masked, Masking
 
 if TYPE_CHECKING:
     from corpusmith.model.checkpoint import Checkpoint
@@ -74,7 +74,8 @@ class MaskedLanguage(PassageObjective):
         """Pack the passages and hide tokens."""
         sequences = self.sequences(examples)
         lengths = np.array([len(sequence) for sequence in sequences])
-        return Batch(lengths, masked_inputs(self.masking, pack(sequences), rng.random((int(lengths.sum()), 3))))
+        masked = self.masking(np.concatenate(sequences), lengths, rng.random((int(lengths.sum()), 3)))
+        return Batch(lengths, masked_inputs(pack(sequences), masked))
 
     def loss(self, encoder: Encoder, batch: Batch) -> Loss:
         """Mean cross-entropy of the hidden tokens."""
@@ -104,35 +105,36 @@ def with_ids(packed: PackedBatch, ids: np.ndarray) -> PackedBatch:
     return PackedBatch(torch.from_numpy(ids), packed.positions, packed.cu_seqlens)
 
 
-def masked_inputs(masking: Masking, packed: PackedBatch, draws: np.ndarray) -> MaskedInputs:
-    """The batch with tokens hidden as `draws` (`float[T, 3]`, uniform in [0, 1)) decide."""
-    masked = masking(packed.ids.numpy(), packed.lengths.numpy().astype(np.int64), draws)
-    return MaskedInputs(with_ids(packed, masked.ids), torch.from_numpy(masked.places), torch.from_numpy(masked.targets))
+def masked_inputs(packed: PackedBatch, masked: Masked) -> MaskedInputs:
+    """The sequences as they are masked, and what is hidden there."""
+    places, targets = torch.from_numpy(masked.places), torch.from_numpy(masked.targets)
+    return MaskedInputs(with_ids(packed, masked.ids), places, targets)
 
 
 def named_tokens_loss(
-    encoder: Encoder, head: MaskedLanguageHead, hidden: torch.Tensor, places: torch.Tensor, targets: torch.Tensor
+    encoder: Encoder,
+    head: MaskedLanguageHead,
+    hidden: torch.Tensor,
+    places: torch.Tensor,
+    targets: torch.Tensor,
+    units: float | None = None,
 ) -> torch.Tensor:
-    """Mean cross-entropy of naming the tokens `targets[M]` from `hidden[T, D]` at `places[M]`; 0 where M is 0."""
+    """Mean cross-entropy of naming the tokens `targets[M]` from `hidden[T, D]` at `places[M]`; 0 where M is 0.
+
+    With `units` the sum is divided by that number instead of M, so that losses over different tokens of one batch can
+    be added and still do not depend on how the batch is cut.
+    """
     if len(places) == 0:
         return hidden.sum() * 0
     embedding = encoder.embeddings.tokens.weight
-    return cross_entropy(
+    mean = cross_entropy(
         lambda rows: head(rows, embedding),
         hidden[places.to(hidden.device)],
         targets.to(hidden.device),
         [embedding, *head.parameters()],
         encoder.config.vocabulary_size,
     )
-
-
-def hidden_tokens_loss(
-    encoder: Encoder, head: MaskedLanguageHead, hidden: torch.Tensor, inputs: MaskedInputs, expected: float
-) -> torch.Tensor:
-    """Cross-entropy of naming the hidden tokens from `hidden[T, D]`, their sum over `expected`, the number of tokens
-    that the masking rate asks for: parts of a batch add up to the batch, where another term counts all tokens."""
-    loss = named_tokens_loss(encoder, head, hidden, inputs.places, inputs.targets)
-    return loss * (len(inputs.targets) / max(expected, 1e-9))
+    return mean if units is None else mean * (len(places) / units)
 
 
 def head_flops(encoder: Encoder, predictions: int) -> float:
