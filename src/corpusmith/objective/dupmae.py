@@ -35,7 +35,7 @@ Example:
 
 Relations: `bag_of_words` asks the same of the passage's vector, and has no decoder.
 
-Citation: Xiao, Liu, Shao, Cao (2023), "RetroMAE-2: Duplex Masked Auto-Encoder For Pre-Training Retrieval-Oriented
+Citation: Liu, Xiao, Shao, Cao (2023), "RetroMAE-2: Duplex Masked Auto-Encoder For Pre-Training Retrieval-Oriented
 Language Models", ACL, section 3.
 """
 
