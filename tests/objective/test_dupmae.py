@@ -122,7 +122,7 @@ def test_after_training_the_vector_rebuilds_and_the_tokens_name_their_passage(ti
     after = check(objective, checkpoint.encoder, np.random.default_rng(0))
     assert not before["holds"]
     assert after["holds"]
-    assert after["own_words_named"] > 0.5
+    assert after["named_by_its_own"] > 0.5
 
 
 def test_only_the_tiniest_corpus_is_enough(tiny_checkpoint, tiny_data):

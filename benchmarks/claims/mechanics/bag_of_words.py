@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 
@@ -14,11 +12,13 @@ from corpusmith.objective.cross_entropy import Bags
 
 PASSAGES = 64
 CLEARLY = 1.5
-"""How many times as many of its own words as of another passage's must be named."""
+"""How many times as many of a passage's own words as by another's logits must be named."""
+LEAST = 0.05
+"""Share of them that must be named at least: less is chance."""
 
 
 def check(objective: BagOfWords, encoder: Encoder, rng: np.random.Generator) -> dict[str, float | bool]:
-    """Share of a passage's distinct tokens among as many of the highest logits of its vector, and of another's."""
+    """Which words the passages' vectors name; see `coverage`."""
     examples = rng.choice(len(objective.rows), min(PASSAGES, len(objective.rows)), replace=False)
     inputs = objective.collate(examples, rng).inputs
     packed = inputs.encoder.packed.to(next(encoder.parameters()).device)
@@ -29,14 +29,15 @@ def check(objective: BagOfWords, encoder: Encoder, rng: np.random.Generator) -> 
 
 
 def coverage(logits: torch.Tensor, bags: Bags) -> dict[str, float | bool]:
-    """Which share of a passage's words its own logits name, `logits[P, V]`, and which the next passage's."""
+    """Of the distinct tokens that a passage has and the one before it has not, the share that is among the highest of
+    its own logits, `logits[P, V]`, and among the highest of the other's; as many are taken as the passage has tokens.
+    """
     words = bags.tokens.split(bags.counts.tolist())
-    own, others = (_named(list(rows.cpu()), words) for rows in (logits, logits.roll(1, dims=0)))
-    return {"own_words_named": own, "others_words_named": others, "holds": own > CLEARLY * others}
-
-
-def _named(logits: Sequence[torch.Tensor], words: Sequence[torch.Tensor]) -> float:
-    shares = [
-        torch.isin(bag, row.topk(len(bag)).indices).float().mean() for row, bag in zip(logits, words, strict=True)
-    ]
-    return float(torch.stack(shares).mean())
+    shares = []
+    for i, bag in enumerate(words):
+        wanted = bag[~torch.isin(bag, words[i - 1])]
+        highest = [logits[row].topk(len(bag)).indices.cpu() for row in (i, i - 1)]
+        shares.append([float(torch.isin(wanted, found).float().mean()) for found in highest])
+    own, anothers = np.nanmean(shares, axis=0).tolist()
+    holds = own > max(CLEARLY * anothers, LEAST)
+    return {"named_by_its_own": own, "named_by_anothers": anothers, "holds": holds}
