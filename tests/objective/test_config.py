@@ -33,6 +33,10 @@ def test_every_kind_has_its_objective_and_every_objective_its_kind():
         {"kind": "contrastive", "temperature": 0},
         {"kind": "contrastive", "negatives": -1},
         {"kind": "contrastive", "temprature": 0.1},
+        {"kind": "bag_of_words", "masking_rate": 1.0},
+        {"kind": "cocondenser", "temperature": 0},
+        {"kind": "condenser", "head_layers": 0},
+        {"kind": "dupmae", "bag_weight": 0},
         {"kind": "nothing"},
     ],
 )

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from corpusmith.objective import cross_entropy as module
-from corpusmith.objective.cross_entropy import cross_entropy
+from corpusmith.objective.cross_entropy import Bags, bag_cross_entropy, cross_entropy
 
 
 @pytest.fixture
@@ -68,3 +69,45 @@ def test_without_gradients_the_loss_is_the_same(problem):
     with torch.no_grad():
         loss = cross_entropy(lambda h: h @ embedding.T, hidden, targets, [embedding], 11)
     torch.testing.assert_close(loss, F.cross_entropy(hidden @ embedding.T, targets).detach())
+
+
+BAGS = Bags(
+    passages=torch.tensor([0, 1, 3, 4]),
+    tokens=torch.tensor([2, 5, 0, 1, 5, 7, 9, 10, 3]),
+    counts=np.array([2, 1, 5, 1]),
+    lengths=np.array([4, 1, 25, 7]),
+)
+"""Four passages with 37 tokens."""
+
+
+def plain_bag_loss(logits: torch.Tensor) -> torch.Tensor:
+    """Mean over all words of all bags, from each passage's logits `[4, V]`."""
+    tokens = BAGS.tokens.split(BAGS.counts.tolist())
+    words = [-row.log_softmax(0)[bag] for row, bag in zip(logits, tokens, strict=True)]
+    return torch.cat(words).mean()
+
+
+@pytest.mark.parametrize("largest", [False, True])
+@pytest.mark.parametrize("rows", [1, 5, 1000])
+def test_bags_give_the_plain_loss_and_gradients_however_rows_are_cut(problem, rows, largest, monkeypatch):
+    hidden, _, transform, embedding = problem
+    hidden = hidden if largest else hidden[:4]
+    inputs = [hidden, embedding, *transform.parameters()]
+
+    def logits_of(h: torch.Tensor) -> torch.Tensor:
+        return transform(h).tanh() @ embedding.T
+
+    logits = logits_of(hidden)
+    if largest:
+        logits = torch.stack([part.amax(dim=0) for part in logits.split(BAGS.lengths.tolist())])
+    plain = plain_bag_loss(logits)
+    expected = torch.autograd.grad(plain * 3, inputs)
+    monkeypatch.setattr(module, "LOGITS_HELD", rows * 11)
+    loss = bag_cross_entropy(logits_of, hidden, BAGS, [embedding, *transform.parameters()], 11)
+    found = torch.autograd.grad(loss * 3, inputs)
+    torch.testing.assert_close(loss, plain)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+    with torch.no_grad():
+        without = bag_cross_entropy(logits_of, hidden, BAGS, [embedding], 11)
+    torch.testing.assert_close(without, plain.detach())

@@ -6,11 +6,36 @@ from typing import Annotated
 
 from pydantic import Field
 
-from corpusmith.objective.options.bottleneck import RetroMAEConfig
+from corpusmith.objective.options.bottleneck import (
+    BagOfWordsConfig,
+    CoCondenserConfig,
+    CondenserConfig,
+    DupMAEConfig,
+    RetroMAEConfig,
+)
 from corpusmith.objective.options.contrast import ContrastiveConfig
 from corpusmith.objective.options.language import MaskedLanguageConfig, MaskingConfig
 
-__all__ = ["ContrastiveConfig", "MaskedLanguageConfig", "MaskingConfig", "ObjectiveConfig", "RetroMAEConfig"]
+__all__ = [
+    "BagOfWordsConfig",
+    "CoCondenserConfig",
+    "CondenserConfig",
+    "ContrastiveConfig",
+    "DupMAEConfig",
+    "MaskedLanguageConfig",
+    "MaskingConfig",
+    "ObjectiveConfig",
+    "RetroMAEConfig",
+]
 
-ObjectiveConfig = Annotated[MaskedLanguageConfig | RetroMAEConfig | ContrastiveConfig, Field(discriminator="kind")]
+ObjectiveConfig = Annotated[
+    MaskedLanguageConfig
+    | BagOfWordsConfig
+    | CoCondenserConfig
+    | CondenserConfig
+    | DupMAEConfig
+    | RetroMAEConfig
+    | ContrastiveConfig,
+    Field(discriminator="kind"),
+]
 """Any objective's options; `kind` says which."""

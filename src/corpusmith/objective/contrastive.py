@@ -47,13 +47,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint as recomputed
 
 from corpusmith.errors import CorpusError
 from corpusmith.model.encoder import Encoder
@@ -62,6 +60,7 @@ from corpusmith.model.pooling import pool
 from corpusmith.objective.base import Batch, Loss, Objective
 from corpusmith.objective.config import ContrastiveConfig
 from corpusmith.objective.data import PairSet, TrainingData
+from corpusmith.objective.pieces import of_each, runs
 
 if TYPE_CHECKING:
     from corpusmith.model.checkpoint import Checkpoint
@@ -130,7 +129,7 @@ class Contrastive(Objective):
             excluded[ranked[0], own.numpy()[:, 1:][ranked]] = True
         sequences = [self.tokenizer.with_specials(ids, self.max_tokens) for ids in queries + candidates]
         lengths = np.array([len(sequence) for sequence in sequences])
-        pieces = tuple(pack(piece) for piece in _pieces(sequences, lengths, self.config.recompute_above))
+        pieces = tuple(pack(sequences[a:b]) for a, b in runs(lengths, self.config.recompute_above))
         inputs = PairInputs(pieces, torch.from_numpy(excluded), own, teacher)
         return Batch(lengths, inputs, borders=(len(queries),))
 
@@ -190,19 +189,12 @@ class Contrastive(Objective):
     def _encode(self, encoder: Encoder, pieces: Sequence[PackedBatch]) -> torch.Tensor:
         """`[B + C, D]` float32 vectors, of unit length where the checkpoint's are."""
 
-        def vectors_of(packed: PackedBatch) -> torch.Tensor:
-            return pool(encoder(packed), packed, self.pooling).float()
+        def vectors_of(packed: PackedBatch) -> tuple[torch.Tensor]:
+            return (pool(encoder(packed), packed, self.pooling),)
 
         device = next(encoder.parameters()).device
-        on_device = [piece.to(device) for piece in pieces]
-        if len(on_device) > 1 and torch.is_grad_enabled():
-            vectors = [
-                recomputed(vectors_of, piece, use_reentrant=False, preserve_rng_state=False) for piece in on_device
-            ]
-        else:
-            vectors = [vectors_of(piece) for piece in on_device]
-        joined = torch.cat(vectors)
-        return F.normalize(joined, dim=-1) if self.normalize else joined
+        (vectors,) = of_each(vectors_of, [piece.to(device) for piece in pieces])
+        return F.normalize(vectors, dim=-1) if self.normalize else vectors
 
 
 def _excluded(candidates: Sequence[np.ndarray], documents: np.ndarray, size: int) -> np.ndarray:
@@ -213,10 +205,3 @@ def _excluded(candidates: Sequence[np.ndarray], documents: np.ndarray, size: int
     excluded = same_document | (texts[:size, None] == texts[None, :])
     excluded[np.arange(size), np.arange(size)] = False
     return excluded
-
-
-def _pieces(sequences: Sequence[np.ndarray], lengths: np.ndarray, most_tokens: int) -> list[Sequence[np.ndarray]]:
-    """Consecutive runs of sequences, each of about `most_tokens`; all in one where they fit."""
-    number = (np.cumsum(lengths) - 1) // most_tokens
-    borders = [0, *(np.flatnonzero(np.diff(number)) + 1), len(sequences)]
-    return [sequences[a:b] for a, b in pairwise(borders)]

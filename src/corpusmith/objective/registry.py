@@ -23,6 +23,10 @@ __all__ = ["OBJECTIVES", "ObjectiveConfig", "build_objective", "objective_class"
 
 OBJECTIVES = {
     "masked_language": ("corpusmith.objective.masked_language", "MaskedLanguage"),
+    "bag_of_words": ("corpusmith.objective.bag_of_words", "BagOfWords"),
+    "cocondenser": ("corpusmith.objective.cocondenser", "CoCondenser"),
+    "condenser": ("corpusmith.objective.condenser", "Condenser"),
+    "dupmae": ("corpusmith.objective.dupmae", "DupMAE"),
     "retromae": ("corpusmith.objective.retromae", "RetroMAE"),
     "contrastive": ("corpusmith.objective.contrastive", "Contrastive"),
 }

@@ -57,17 +57,17 @@ from corpusmith.model.encoder import Encoder
 from corpusmith.model.packed import PackedBatch, pack
 from corpusmith.model.pooling import pool
 from corpusmith.objective.base import Batch, Loss, PassageObjective
-from corpusmith.objective.config import RetroMAEConfig
 from corpusmith.objective.data import TrainingData
 from corpusmith.objective.decoders import EnhancedDecoder
 from corpusmith.objective.masked_language import (
     MaskedInputs,
     head_flops,
+    masked_inputs,
     masked_language_head,
     named_tokens_loss,
-    with_ids,
 )
 from corpusmith.objective.masking import Masking
+from corpusmith.objective.options.bottleneck import EnhancedDecoding
 
 if TYPE_CHECKING:
     from corpusmith.model.checkpoint import Checkpoint
@@ -90,7 +90,7 @@ class RetroMAE(PassageObjective):
 
     learning_rate = 5e-5
 
-    def __init__(self, config: RetroMAEConfig, data: TrainingData, checkpoint: Checkpoint, seed: int) -> None:
+    def __init__(self, config: EnhancedDecoding, data: TrainingData, checkpoint: Checkpoint, seed: int) -> None:
         super().__init__(data, checkpoint)
         self.visible_rate = config.visible_rate
         self.masking = Masking(config, checkpoint.tokenizer)
@@ -108,9 +108,7 @@ class RetroMAE(PassageObjective):
         masked = self.masking(ids, lengths, np.concatenate([tokens for tokens, _ in draws]))
         named = np.flatnonzero(self.masking.is_ordinary[ids])
         inputs = RetroInputs(
-            encoder=MaskedInputs(
-                with_ids(original, masked.ids), torch.from_numpy(masked.places), torch.from_numpy(masked.targets)
-            ),
+            encoder=masked_inputs(original, masked),
             original=original,
             places=torch.from_numpy(named),
             targets=torch.from_numpy(ids[named]),
@@ -130,14 +128,16 @@ class RetroMAE(PassageObjective):
 
     def loss(self, encoder: Encoder, batch: Batch) -> Loss:
         """The encoder's and the decoder's mean cross-entropies, added."""
-        inputs: RetroInputs = batch.inputs
-        device = next(encoder.parameters()).device
-        masked = inputs.encoder.packed.to(device)
-        hidden = encoder(masked)
-        encoder_loss = named_tokens_loss(encoder, self.head, hidden, inputs.encoder.places, inputs.encoder.targets)
-        decoder_loss = self.decoder_loss(encoder, pool(hidden, masked, self.pooling), inputs)
+        packed = batch.inputs.encoder.packed.to(next(encoder.parameters()).device)
+        return self.loss_of(encoder, encoder(packed), packed, batch.inputs)
+
+    def loss_of(self, encoder: Encoder, hidden: torch.Tensor, packed: PackedBatch, inputs: RetroInputs) -> Loss:
+        """The loss, from the encoder's hidden states `[T, D]` of the passages with tokens hidden."""
         expected = self.masking.config.masking_rate * len(inputs.targets)
-        encoder_loss = encoder_loss * (len(inputs.encoder.targets) / max(expected, 1e-9))
+        encoder_loss = named_tokens_loss(
+            encoder, self.head, hidden, inputs.encoder.places, inputs.encoder.targets, units=expected
+        )
+        decoder_loss = self.decoder_loss(encoder, pool(hidden, packed, self.pooling), inputs)
         parts = {"encoder": float(encoder_loss.detach()), "decoder": float(decoder_loss.detach())}
         return Loss(encoder_loss + decoder_loss, float(len(inputs.targets)), parts)
 
