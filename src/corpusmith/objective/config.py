@@ -8,9 +8,37 @@ from pydantic import Field
 
 from corpusmith.objective.options.bottleneck import RetroMAEConfig
 from corpusmith.objective.options.contrast import ContrastiveConfig
+from corpusmith.objective.options.denoising import (
+    CoTMAEConfig,
+    ElectraConfig,
+    SeedEncoderConfig,
+    SimLMConfig,
+    TSDAEConfig,
+)
 from corpusmith.objective.options.language import MaskedLanguageConfig, MaskingConfig
 
-__all__ = ["ContrastiveConfig", "MaskedLanguageConfig", "MaskingConfig", "ObjectiveConfig", "RetroMAEConfig"]
+__all__ = [
+    "CoTMAEConfig",
+    "ContrastiveConfig",
+    "ElectraConfig",
+    "MaskedLanguageConfig",
+    "MaskingConfig",
+    "ObjectiveConfig",
+    "RetroMAEConfig",
+    "SeedEncoderConfig",
+    "SimLMConfig",
+    "TSDAEConfig",
+]
 
-ObjectiveConfig = Annotated[MaskedLanguageConfig | RetroMAEConfig | ContrastiveConfig, Field(discriminator="kind")]
+ObjectiveConfig = Annotated[
+    MaskedLanguageConfig
+    | RetroMAEConfig
+    | ContrastiveConfig
+    | CoTMAEConfig
+    | ElectraConfig
+    | SeedEncoderConfig
+    | SimLMConfig
+    | TSDAEConfig,
+    Field(discriminator="kind"),
+]
 """Any objective's options; `kind` says which."""

@@ -47,7 +47,7 @@ from corpusmith.objective.base import Batch, Loss, PassageObjective
 from corpusmith.objective.config import MaskedLanguageConfig
 from corpusmith.objective.cross_entropy import cross_entropy
 from corpusmith.objective.data import TrainingData
-from corpusmith.objective.masking import Masking
+from corpusmith.objective.masking import Masked, Masking
 
 if TYPE_CHECKING:
     from corpusmith.model.checkpoint import Checkpoint
@@ -75,8 +75,7 @@ class MaskedLanguage(PassageObjective):
         sequences = self.sequences(examples)
         lengths = np.array([len(sequence) for sequence in sequences])
         masked = self.masking(np.concatenate(sequences), lengths, rng.random((int(lengths.sum()), 3)))
-        packed = with_ids(pack(sequences), masked.ids)
-        return Batch(lengths, MaskedInputs(packed, torch.from_numpy(masked.places), torch.from_numpy(masked.targets)))
+        return Batch(lengths, masked_inputs(pack(sequences), masked))
 
     def loss(self, encoder: Encoder, batch: Batch) -> Loss:
         """Mean cross-entropy of the hidden tokens."""
@@ -106,20 +105,36 @@ def with_ids(packed: PackedBatch, ids: np.ndarray) -> PackedBatch:
     return PackedBatch(torch.from_numpy(ids), packed.positions, packed.cu_seqlens)
 
 
+def masked_inputs(packed: PackedBatch, masked: Masked) -> MaskedInputs:
+    """The sequences as they are masked, and what is hidden there."""
+    places, targets = torch.from_numpy(masked.places), torch.from_numpy(masked.targets)
+    return MaskedInputs(with_ids(packed, masked.ids), places, targets)
+
+
 def named_tokens_loss(
-    encoder: Encoder, head: MaskedLanguageHead, hidden: torch.Tensor, places: torch.Tensor, targets: torch.Tensor
+    encoder: Encoder,
+    head: MaskedLanguageHead,
+    hidden: torch.Tensor,
+    places: torch.Tensor,
+    targets: torch.Tensor,
+    units: float | None = None,
 ) -> torch.Tensor:
-    """Mean cross-entropy of naming the tokens `targets[M]` from `hidden[T, D]` at `places[M]`; 0 where M is 0."""
+    """Mean cross-entropy of naming the tokens `targets[M]` from `hidden[T, D]` at `places[M]`; 0 where M is 0.
+
+    With `units` the sum is divided by that number instead of M, so that losses over different tokens of one batch can
+    be added and still do not depend on how the batch is cut.
+    """
     if len(places) == 0:
         return hidden.sum() * 0
     embedding = encoder.embeddings.tokens.weight
-    return cross_entropy(
+    mean = cross_entropy(
         lambda rows: head(rows, embedding),
         hidden[places.to(hidden.device)],
         targets.to(hidden.device),
         [embedding, *head.parameters()],
         encoder.config.vocabulary_size,
     )
+    return mean if units is None else mean * (len(places) / units)
 
 
 def head_flops(encoder: Encoder, predictions: int) -> float:
