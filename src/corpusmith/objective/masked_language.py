@@ -75,7 +75,8 @@ class MaskedLanguage(PassageObjective):
         sequences = self.sequences(examples)
         lengths = np.array([len(sequence) for sequence in sequences])
         masked = self.masking(np.concatenate(sequences), lengths, rng.random((int(lengths.sum()), 3)))
-        return Batch(lengths, masked_inputs(pack(sequences), masked))
+        packed = with_ids(pack(sequences), masked.ids)
+        return Batch(lengths, MaskedInputs(packed, torch.from_numpy(masked.places), torch.from_numpy(masked.targets)))
 
     def loss(self, encoder: Encoder, batch: Batch) -> Loss:
         """Mean cross-entropy of the hidden tokens."""

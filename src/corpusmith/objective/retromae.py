@@ -63,9 +63,9 @@ from corpusmith.objective.decoders import EnhancedDecoder
 from corpusmith.objective.masked_language import (
     MaskedInputs,
     head_flops,
-    masked_inputs,
     masked_language_head,
     named_tokens_loss,
+    with_ids,
 )
 from corpusmith.objective.masking import Masking
 
@@ -108,7 +108,9 @@ class RetroMAE(PassageObjective):
         masked = self.masking(ids, lengths, np.concatenate([tokens for tokens, _ in draws]))
         named = np.flatnonzero(self.masking.is_ordinary[ids])
         inputs = RetroInputs(
-            encoder=masked_inputs(original, masked),
+            encoder=MaskedInputs(
+                with_ids(original, masked.ids), torch.from_numpy(masked.places), torch.from_numpy(masked.targets)
+            ),
             original=original,
             places=torch.from_numpy(named),
             targets=torch.from_numpy(ids[named]),
@@ -132,11 +134,10 @@ class RetroMAE(PassageObjective):
         device = next(encoder.parameters()).device
         masked = inputs.encoder.packed.to(device)
         hidden = encoder(masked)
-        expected = self.masking.config.masking_rate * len(inputs.targets)
-        encoder_loss = named_tokens_loss(
-            encoder, self.head, hidden, inputs.encoder.places, inputs.encoder.targets, units=expected
-        )
+        encoder_loss = named_tokens_loss(encoder, self.head, hidden, inputs.encoder.places, inputs.encoder.targets)
         decoder_loss = self.decoder_loss(encoder, pool(hidden, masked, self.pooling), inputs)
+        expected = self.masking.config.masking_rate * len(inputs.targets)
+        encoder_loss = encoder_loss * (len(inputs.encoder.targets) / max(expected, 1e-9))
         parts = {"encoder": float(encoder_loss.detach()), "decoder": float(decoder_loss.detach())}
         return Loss(encoder_loss + decoder_loss, float(len(inputs.targets)), parts)
 
