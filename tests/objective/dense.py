@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import torch
 from torch.nn import functional as F
 
+from corpusmith.corpus.shards import TokenShards
 from corpusmith.model.encoder import Encoder
 from corpusmith.model.heads import MaskedLanguageHead
 from corpusmith.model.layers import TransformerLayer
+from corpusmith.objective.data import TrainingData
 from corpusmith.objective.decoders import BottleneckDecoder
+from corpusmith.vocabulary.tokenizer import Tokenizer
 
 
 def norm(part: torch.nn.LayerNorm, x: torch.Tensor) -> torch.Tensor:
@@ -99,3 +105,12 @@ def assert_same(objective, encoder: Encoder, batch, expected: torch.Tensor) -> N
         zero = torch.zeros_like(parameter)
         torch.testing.assert_close(zero if one is None else one, zero if other is None else other, atol=2e-5, rtol=1e-3)
     assert sum(gradient is not None for gradient in ours) > len(list(objective.parameters()))
+
+
+def documents_of_one_word(data: TrainingData, tokenizer: Tokenizer) -> TrainingData:
+    """Eight documents of two passages, all tokens of a document the same: whoever has its vector can name them all."""
+    lengths = np.tile([9, 12], 8)
+    words = np.setdiff1d(np.flatnonzero(tokenizer.is_word_start), tokenizer.special_ids)
+    tokens = np.repeat(np.repeat(words[:: len(words) // 8][:8], 2), lengths).astype(np.uint16)
+    shards = TokenShards(tokens, np.concatenate([[0], np.cumsum(lengths)]))
+    return replace(data, passages=shards, rows=np.arange(16), documents=np.arange(16) // 2)

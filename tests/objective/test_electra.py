@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -9,8 +7,6 @@ from pydantic import ValidationError
 from tests.objective import dense
 from torch.nn import functional as F
 
-from corpusmith.corpus.shards import TokenShards
-from corpusmith.errors import CorpusError
 from corpusmith.model.encoder import Encoder
 from corpusmith.objective.config import ElectraConfig
 from corpusmith.objective.electra import Electra
@@ -122,53 +118,17 @@ def test_nothing_flows_from_the_encoders_answers_into_the_generator(make, tiny_c
     assert all(g is None for g in torch.autograd.grad(logits.sum(), generator, allow_unused=True))
 
 
-def test_collating_is_deterministic_and_may_be_done_in_parts(make):
-    objective, examples = make(), [3, 1, 15, 8, 20]
-    first, second = (objective.collate(examples, np.random.default_rng(9)).inputs for _ in range(2))
-    assert torch.equal(first.generator.draws, second.generator.draws)
-    rng = np.random.default_rng(9)
-    parts = [objective.collate(part, rng).inputs for part in (examples[:2], examples[2:])]
-    assert torch.equal(torch.cat([p.generator.masked.packed.ids for p in parts]), first.generator.masked.packed.ids)
-    assert torch.equal(torch.cat([p.generator.draws for p in parts]), first.generator.draws)
-
-
 def test_the_generator_has_the_share_of_the_encoders_width_that_is_asked_for(make):
     assert make(generator_width=0.5).generator.project.weight.shape == (16, 32)
     assert make(generator_width=0.01).generator.project.weight.shape == (16, 32)
     assert make(generator_width=1.0).generator.project.weight.shape == (32, 32)
 
 
-def test_the_generator_is_kept_and_is_fresh_but_has_no_embedding_of_its_own(make, tiny_checkpoint):
+def test_the_generator_is_kept_but_has_no_embedding_of_its_own(make, tiny_checkpoint):
     objective, vocabulary = make(), tiny_checkpoint().encoder.config.vocabulary_size
     parts = objective.parts()
     assert {"generator.head.dense.weight", "generator.layers.0.mlp.up.weight", "detector.output.weight"} <= set(parts)
     assert all(tensor.ndim < 2 or vocabulary not in tensor.shape for tensor in parts.values())
-    assert {id(p) for p in objective.fresh_parameters()} == {id(p) for p in objective.parameters()}
-
-
-def test_passages_of_one_token_the_longest_and_a_single_one_can_be_trained_on(make, tiny_checkpoint, tiny_data):
-    words = tiny_data.passages[0]
-    lengths = [1, 60, 1]
-    shards = TokenShards(np.resize(words, sum(lengths)), np.cumsum([0, *lengths]))
-    objective = make(data=replace(tiny_data, passages=shards, rows=np.arange(3), documents=np.arange(3)))
-    encoder = tiny_checkpoint().encoder
-    for examples in ([0], [1], [0, 1, 2]):
-        loss = objective.loss(encoder, objective.collate(examples, np.random.default_rng(0)))
-        assert torch.isfinite(loss.total)
-        assert loss.weight == sum(min(lengths[i], 30) for i in examples)
-
-
-def test_a_passage_of_unknown_words_alone_has_no_weight(make, tiny_checkpoint, tiny_data):
-    unknown = TokenShards(np.full(5, tiny_data.passages[0][0] * 0 + 1, dtype=np.uint16), np.array([0, 5]))
-    objective = make(data=replace(tiny_data, passages=unknown, rows=np.arange(1)))
-    loss = objective.loss(tiny_checkpoint().encoder, objective.collate([0], np.random.default_rng(0)))
-    loss.total.backward()
-    assert (loss.weight, float(loss.total.detach())) == (0, 0)
-
-
-def test_no_passage_and_no_mask_token_are_one_clear_sentence(make, tiny_data, tiny_checkpoint, tiny_tokenizer):
-    with pytest.raises(CorpusError, match="no passage to train on"):
-        make(data=replace(tiny_data, rows=np.array([], dtype=np.int64)))
 
 
 @pytest.mark.parametrize(
@@ -192,24 +152,6 @@ def test_cost_counts_encoder_generator_and_both_heads(make, tiny_checkpoint):
     assert objective.flops(encoder, batch) == pytest.approx(expected)
 
 
-def test_bf16_gives_nearly_the_same_loss(make, tiny_checkpoint):
-    objective, encoder = make(), tiny_checkpoint().encoder
-    batch = objective.collate(range(12), np.random.default_rng(0))
-    exact = float(objective.loss(encoder, batch).total.detach())
-    encoder.compute_dtype = torch.bfloat16
-    assert float(objective.loss(encoder, batch).total.detach()) == pytest.approx(exact, rel=0.02)
-
-
-def test_an_encoder_with_rotary_positions_is_trained_as_well(make, tiny_checkpoint):
-    plain = tiny_checkpoint().encoder.config
-    config = replace(plain, model_type="modernbert", rotary=True, norm_first=True, gated=True, type_vocabulary_size=1)
-    checkpoint = tiny_checkpoint(encoder=Encoder(config))
-    objective = make(checkpoint=checkpoint)
-    objective.loss(checkpoint.encoder, objective.collate(range(4), np.random.default_rng(0))).total.backward()
-    assert checkpoint.encoder.layers[0].attention.qkv.weight.grad.abs().sum() > 0
-    assert objective.generator.layers[0].attention.qkv.weight.grad.abs().sum() > 0
-
-
 def test_after_training_replaced_tokens_are_found(tiny_checkpoint, tiny_data, tmp_path):
     from benchmarks.claims.mechanics.electra import check
 
@@ -217,9 +159,9 @@ def test_after_training_replaced_tokens_are_found(tiny_checkpoint, tiny_data, tm
     objective = Electra(ElectraConfig(masking_rate=0.3), tiny_data, checkpoint, seed=0)
     before = check(objective, checkpoint.encoder, np.random.default_rng(0))
     config = TrainingConfig(
-        learning_rate=1e-2, fresh_learning_rate=1e-2, batch_tokens=300, max_epochs=10**6, precision="float32"
+        learning_rate=3e-3, fresh_learning_rate=3e-3, batch_tokens=300, max_epochs=10**6, precision="float32"
     )
-    train(checkpoint.encoder, objective, config, BudgetConfig(tokens=60_000), tmp_path, seed=0)
+    train(checkpoint.encoder, objective, config, BudgetConfig(tokens=20_000), tmp_path, seed=0)
     after = check(objective, checkpoint.encoder, np.random.default_rng(0))
     assert not before["holds"]
     assert after["holds"]
