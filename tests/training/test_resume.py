@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from corpusmith.errors import ArtefactError
-from corpusmith.objective.config import ContrastiveConfig, RetroMAEConfig
+from corpusmith.objective.config import (
+    ContrastiveConfig,
+    CoTMAEConfig,
+    ElectraConfig,
+    RetroMAEConfig,
+    SeedEncoderConfig,
+    SimLMConfig,
+    TSDAEConfig,
+)
 from corpusmith.training import checkpoint as checkpoint_module
 from corpusmith.training import log as log_module
 from corpusmith.training.budget import BudgetConfig
@@ -44,7 +52,19 @@ def cut_after(step: int):
 OPTIONS = {"checkpoint_minutes": 0, "validate": loss_score, "evaluations": 3, "held_out": 3, "tokens": 1200}
 
 
-@pytest.mark.parametrize("objective", [None, RetroMAEConfig(), ContrastiveConfig()])
+OBJECTIVES = [
+    None,
+    RetroMAEConfig(),
+    ContrastiveConfig(),
+    CoTMAEConfig(),
+    ElectraConfig(),
+    SeedEncoderConfig(),
+    SimLMConfig(),
+    TSDAEConfig(),
+]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda config: config.kind if config else "default")
 def test_resumed_run_equals_uninterrupted_run(run, tmp_path, objective):
     run(tmp_path / "whole", objective, **OPTIONS)
     for step in (1, 4, 5, 9):
