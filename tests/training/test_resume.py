@@ -7,19 +7,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from corpusmith.errors import ArtefactError
-from corpusmith.objective.config import (
-    ContrastiveConfig,
-    CoTMAEConfig,
-    ElectraConfig,
-    RetroMAEConfig,
-    SeedEncoderConfig,
-    SimLMConfig,
-    TSDAEConfig,
-)
+from corpusmith.objective.config import ObjectiveConfig
 from corpusmith.training import checkpoint as checkpoint_module
 from corpusmith.training import log as log_module
 from corpusmith.training.budget import BudgetConfig
@@ -52,19 +45,10 @@ def cut_after(step: int):
 OPTIONS = {"checkpoint_minutes": 0, "validate": loss_score, "evaluations": 3, "held_out": 3, "tokens": 1200}
 
 
-OBJECTIVES = [
-    None,
-    RetroMAEConfig(),
-    ContrastiveConfig(),
-    CoTMAEConfig(),
-    ElectraConfig(),
-    SeedEncoderConfig(),
-    SimLMConfig(),
-    TSDAEConfig(),
-]
+OBJECTIVES = [options() for options in get_args(get_args(ObjectiveConfig)[0])]
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda config: config.kind if config else "default")
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda options: options.kind)
 def test_resumed_run_equals_uninterrupted_run(run, tmp_path, objective):
     run(tmp_path / "whole", objective, **OPTIONS)
     for step in (1, 4, 5, 9):
