@@ -45,20 +45,6 @@ def test_loss_and_gradients_are_those_of_the_formulas(make, tiny_checkpoint):
     assert objective.loss(encoder, batch).weight == count
 
 
-def test_the_map_of_the_vector_is_attention_to_it(make, tiny_checkpoint):
-    """Attention of any queries to one key and value, written out with all its maps, is what the decoder adds."""
-    heads, size = 2, 32
-    generator = torch.Generator().manual_seed(0)
-    q, k, v, o = (torch.randn(size, size, generator=generator) for _ in range(4))
-    states, vector = torch.randn(5, size, generator=generator), torch.randn(size, generator=generator)
-    outs = []
-    for a in range(0, size, size // heads):
-        part = slice(a, a + size // heads)
-        scores = (states @ q.T)[:, part] @ (vector @ k.T)[part]
-        outs.append(scores[:, None].softmax(1) @ (vector @ v.T)[None, part])
-    torch.testing.assert_close(torch.cat(outs, 1) @ o.T, ((o @ v) @ vector).expand(5, -1), atol=1e-3, rtol=1e-4)
-
-
 def test_what_is_left_is_the_passage_in_its_order_without_the_share_deleted(make):
     objective = make(deletion_rate=0.6)
     inputs = objective.collate(range(24), np.random.default_rng(0)).inputs
