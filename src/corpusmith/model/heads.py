@@ -18,12 +18,15 @@ class MaskedLanguageHead(nn.Module):
     Args:
         config: the encoder's.
         generator: source of the fresh weights; seed 0 where none is given.
+        input_size: width of the hidden states, where they are not as wide as the token embedding.
     """
 
-    def __init__(self, config: EncoderConfig, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self, config: EncoderConfig, generator: torch.Generator | None = None, input_size: int | None = None
+    ) -> None:
         super().__init__()
         self.activation = config.head_activation
-        self.dense = Linear(config.hidden_size, config.hidden_size, bias=config.head_bias)
+        self.dense = Linear(input_size or config.hidden_size, config.hidden_size, bias=config.head_bias)
         self.norm = Norm(config)
         self.bias = nn.Parameter(torch.zeros(config.vocabulary_size)) if config.decoder_bias else None
         if not self.dense.weight.is_meta:

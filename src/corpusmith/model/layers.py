@@ -156,12 +156,26 @@ class TransformerLayer(nn.Module):
         Returns:
             `[T, D]`.
         """
+        return self.feed(self.attend(hidden, layout, queries, mask))
+
+    def attend(
+        self,
+        hidden: torch.Tensor,
+        layout: AttentionLayout,
+        queries: torch.Tensor | None = None,
+        mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The layer's first half, attention; as `forward`."""
         stream = hidden if queries is None else queries
         if self.norm_first:
             asking = None if queries is None else self.attention_norm(queries)
-            stream = stream + self._drop(self.attention(self.attention_norm(hidden), layout, asking, mask))
+            return stream + self._drop(self.attention(self.attention_norm(hidden), layout, asking, mask))
+        return self.attention_norm(stream + self._drop(self.attention(hidden, layout, queries, mask)))
+
+    def feed(self, stream: torch.Tensor) -> torch.Tensor:
+        """The layer's second half, the feed-forward part: `[T, D]` to `[T, D]`."""
+        if self.norm_first:
             return stream + self._drop(self.mlp(self.mlp_norm(stream)))
-        stream = self.attention_norm(stream + self._drop(self.attention(hidden, layout, queries, mask)))
         return self.mlp_norm(stream + self._drop(self.mlp(stream)))
 
     def _drop(self, hidden: torch.Tensor) -> torch.Tensor:

@@ -6,36 +6,39 @@ from typing import Annotated
 
 from pydantic import Field
 
-from corpusmith.objective.options.bottleneck import (
-    BagOfWordsConfig,
-    CoCondenserConfig,
-    CondenserConfig,
-    DupMAEConfig,
-    RetroMAEConfig,
-)
+from corpusmith.objective.options.bottleneck import RetroMAEConfig
 from corpusmith.objective.options.contrast import ContrastiveConfig
+from corpusmith.objective.options.denoising import (
+    CoTMAEConfig,
+    ElectraConfig,
+    SeedEncoderConfig,
+    SimLMConfig,
+    TSDAEConfig,
+)
 from corpusmith.objective.options.language import MaskedLanguageConfig, MaskingConfig
 
 __all__ = [
-    "BagOfWordsConfig",
-    "CoCondenserConfig",
-    "CondenserConfig",
+    "CoTMAEConfig",
     "ContrastiveConfig",
-    "DupMAEConfig",
+    "ElectraConfig",
     "MaskedLanguageConfig",
     "MaskingConfig",
     "ObjectiveConfig",
     "RetroMAEConfig",
+    "SeedEncoderConfig",
+    "SimLMConfig",
+    "TSDAEConfig",
 ]
 
 ObjectiveConfig = Annotated[
     MaskedLanguageConfig
-    | BagOfWordsConfig
-    | CoCondenserConfig
-    | CondenserConfig
-    | DupMAEConfig
     | RetroMAEConfig
-    | ContrastiveConfig,
+    | ContrastiveConfig
+    | CoTMAEConfig
+    | ElectraConfig
+    | SeedEncoderConfig
+    | SimLMConfig
+    | TSDAEConfig,
     Field(discriminator="kind"),
 ]
 """Any objective's options; `kind` says which."""

@@ -1,6 +1,6 @@
 """Decoders that rebuild a passage from its vector: thrown away after training, kept in checkpoints.
 
-They are layers of BERT's kind (norms behind, no rotary positions) in the encoder's sizes, whatever the encoder is.
+Most are layers of BERT's kind (norms behind, no rotary positions) in the encoder's sizes, whatever the encoder is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from torch import nn
 
 from corpusmith.model.attention import AttentionLayout
 from corpusmith.model.config import EncoderConfig
+from corpusmith.model.encoder import Encoder
 from corpusmith.model.layers import Norm, TransformerLayer, initialise
+from corpusmith.model.linear import Linear
 from corpusmith.model.packed import PackedBatch
 
 
@@ -115,6 +117,65 @@ def one_a_token(vectors: torch.Tensor, packed: PackedBatch) -> torch.Tensor:
     """Each passage's vector at all its tokens: `[B, D]` to float32 `[T, D]`."""
     lengths = packed.lengths.to(vectors.device, torch.int64)
     return vectors.float().repeat_interleave(lengths, dim=0, output_size=len(packed.ids))
+
+
+class LeftToRightDecoder(nn.Module):
+    """The encoder's own layers, read from left to right, each of them with attention to one vector.
+
+    A softmax over one key is 1: attention to a single vector is a linear map of it, the same for every position. That
+    map, and the norm behind it where the layers have norms behind, are all that is the decoder's own.
+    """
+
+    def __init__(self, config: EncoderConfig, generator: torch.Generator) -> None:
+        super().__init__()
+        size = config.hidden_size
+        self.maps = nn.ModuleList(Linear(size, size) for _ in range(config.layers))
+        self.norms = nn.ModuleList(nn.Identity() if config.norm_first else Norm(config) for _ in range(config.layers))
+        initialise(self, config, generator)
+
+    def forward(self, encoder: Encoder, vectors: torch.Tensor, packed: PackedBatch) -> torch.Tensor:
+        """States `[T, D]` in the encoder's dtype: that of a token knows the vector, the token and those before it.
+
+        Args:
+            encoder: whose layers decode.
+            vectors: `[B, D]`, one a passage.
+            packed: the passages.
+        """
+        layout = AttentionLayout(packed.lengths, vectors.device)
+        mask = left_to_right(packed, vectors.device)
+        dtype = encoder.compute_dtype
+        hidden = encoder.embeddings(packed.ids, packed.positions).to(dtype)
+        for layer, mapped, norm in zip(encoder.layers, self.maps, self.norms, strict=True):
+            assert isinstance(layer, TransformerLayer)
+            told = one_a_token(mapped(vectors.to(dtype)), packed).to(dtype)
+            hidden = layer.feed(norm(layer.attend(hidden, layout, mask=mask) + told))
+        return encoder.final_norm(hidden)
+
+    def flops(self, sequences: int) -> float:
+        """Floating-point operations of the decoder's own maps in one forward pass; the layers are the encoder's."""
+        return 2.0 * sequences * sum(part.weight.numel() for part in self.modules() if isinstance(part, nn.Linear))
+
+
+def left_to_right(packed: PackedBatch, device: torch.device, span: int | None = None) -> torch.Tensor:
+    """bool `[B, L, L]`: each position sees itself, those before it and never those behind it; with `span`, only that
+    many of them, itself included, and the first position."""
+    place = torch.arange(int(packed.lengths.max()), device=device)
+    distance = place[:, None] - place[None, :]
+    seen = distance >= 0
+    if span is not None:
+        seen &= (distance < span) | (place == 0)
+    return seen.expand(len(packed), -1, -1)
+
+
+def next_tokens(ids: np.ndarray, is_ordinary: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """For a decoder from left to right: int64 `[M]` places whose next token is an ordinary one, and these tokens.
+
+    Args:
+        ids: `int64[T]`, packed sequences, each of which begins with a special token.
+        is_ordinary: `bool[V]`.
+    """
+    places = np.flatnonzero(is_ordinary[ids])
+    return torch.from_numpy(places - 1), torch.from_numpy(ids[places])
 
 
 def _flops(decoder: nn.Module, lengths: np.ndarray, layers: int, width: int) -> float:

@@ -29,6 +29,11 @@ OBJECTIVES = {
     "dupmae": ("corpusmith.objective.dupmae", "DupMAE"),
     "retromae": ("corpusmith.objective.retromae", "RetroMAE"),
     "contrastive": ("corpusmith.objective.contrastive", "Contrastive"),
+    "cot_mae": ("corpusmith.objective.cot_mae", "CoTMAE"),
+    "electra": ("corpusmith.objective.electra", "Electra"),
+    "seed_encoder": ("corpusmith.objective.seed_encoder", "SeedEncoder"),
+    "simlm": ("corpusmith.objective.simlm", "SimLM"),
+    "tsdae": ("corpusmith.objective.tsdae", "TSDAE"),
 }
 """Module and class of each kind of objective."""
 
