@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from corpusmith.errors import ArtefactError
-from corpusmith.objective.config import ContrastiveConfig, RetroMAEConfig
+from corpusmith.objective.config import (
+    ContrastiveConfig,
+    ContrieverConfig,
+    ICTConfig,
+    LaPraDoRConfig,
+    RetroMAEConfig,
+    SimCSEConfig,
+    SpiderConfig,
+)
 from corpusmith.training import checkpoint as checkpoint_module
 from corpusmith.training import log as log_module
 from corpusmith.training.budget import BudgetConfig
@@ -44,7 +52,20 @@ def cut_after(step: int):
 OPTIONS = {"checkpoint_minutes": 0, "validate": loss_score, "evaluations": 3, "held_out": 3, "tokens": 1200}
 
 
-@pytest.mark.parametrize("objective", [None, RetroMAEConfig(), ContrastiveConfig()])
+@pytest.mark.parametrize(
+    "objective",
+    [
+        None,
+        RetroMAEConfig(),
+        ContrastiveConfig(),
+        ContrieverConfig(queue=7),
+        ICTConfig(bfs_share=0.5),
+        LaPraDoRConfig(queue=7, turn=3),
+        SimCSEConfig(),
+        SpiderConfig(shortest_span=1, common_share=1.0),
+    ],
+    ids=lambda objective: objective.kind if objective else "default",
+)
 def test_resumed_run_equals_uninterrupted_run(run, tmp_path, objective):
     run(tmp_path / "whole", objective, **OPTIONS)
     for step in (1, 4, 5, 9):

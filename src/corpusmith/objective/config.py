@@ -7,10 +7,44 @@ from typing import Annotated
 from pydantic import Field
 
 from corpusmith.objective.options.bottleneck import RetroMAEConfig
-from corpusmith.objective.options.contrast import ContrastiveConfig
+from corpusmith.objective.options.contrast import (
+    ContrastiveConfig,
+    ContrieverConfig,
+    ICTConfig,
+    InfoNCEConfig,
+    LaPraDoRConfig,
+    QueueConfig,
+    SentenceConfig,
+    SimCSEConfig,
+    SpiderConfig,
+)
 from corpusmith.objective.options.language import MaskedLanguageConfig, MaskingConfig
 
-__all__ = ["ContrastiveConfig", "MaskedLanguageConfig", "MaskingConfig", "ObjectiveConfig", "RetroMAEConfig"]
+__all__ = [
+    "ContrastiveConfig",
+    "ContrieverConfig",
+    "ICTConfig",
+    "InfoNCEConfig",
+    "LaPraDoRConfig",
+    "MaskedLanguageConfig",
+    "MaskingConfig",
+    "ObjectiveConfig",
+    "QueueConfig",
+    "RetroMAEConfig",
+    "SentenceConfig",
+    "SimCSEConfig",
+    "SpiderConfig",
+]
 
-ObjectiveConfig = Annotated[MaskedLanguageConfig | RetroMAEConfig | ContrastiveConfig, Field(discriminator="kind")]
+ObjectiveConfig = Annotated[
+    MaskedLanguageConfig
+    | RetroMAEConfig
+    | ContrastiveConfig
+    | ContrieverConfig
+    | ICTConfig
+    | LaPraDoRConfig
+    | SimCSEConfig
+    | SpiderConfig,
+    Field(discriminator="kind"),
+]
 """Any objective's options; `kind` says which."""

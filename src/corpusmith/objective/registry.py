@@ -25,6 +25,11 @@ OBJECTIVES = {
     "masked_language": ("corpusmith.objective.masked_language", "MaskedLanguage"),
     "retromae": ("corpusmith.objective.retromae", "RetroMAE"),
     "contrastive": ("corpusmith.objective.contrastive", "Contrastive"),
+    "contriever": ("corpusmith.objective.contriever", "Contriever"),
+    "ict": ("corpusmith.objective.ict", "InverseCloze"),
+    "laprador": ("corpusmith.objective.laprador", "LaPraDoR"),
+    "simcse": ("corpusmith.objective.simcse", "SimCSE"),
+    "spider": ("corpusmith.objective.spider", "Spider"),
 }
 """Module and class of each kind of objective."""
 
