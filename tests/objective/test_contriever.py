@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from benchmarks.claims.mechanics.contriever import check
 from pydantic import ValidationError
 from torch.nn import functional as F
 
@@ -140,6 +141,7 @@ def test_training_lowers_the_loss_and_fills_the_queue(make, tiny_checkpoint, tmp
     losses = [record.loss for record in log if hasattr(record, "loss")]
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[3:8])  # the first few have an empty queue
     assert (objective.queue_documents >= 0).all()
+    assert check(objective, checkpoint.encoder, np.random.default_rng(0))["holds"]
 
 
 def test_passages_of_one_token_and_single_passages_do_not_fail(make, tiny_checkpoint, tiny_data):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from benchmarks.claims.mechanics.ict import check
 from pydantic import ValidationError
 
 from corpusmith.errors import CorpusError
@@ -184,3 +185,4 @@ def test_training_lowers_the_loss(tiny_checkpoint, make, tmp_path):
     config = TrainingConfig(batch_tokens=600, learning_rate=3e-3, evaluations=0, max_epochs=10**6, precision="float32")
     train(checkpoint.encoder, objective, config, BudgetConfig(tokens=15_000), tmp_path, seed=0)
     assert float(objective.loss(checkpoint.encoder, batch).total.detach()) < 0.7 * before
+    assert check(objective, checkpoint.encoder, np.random.default_rng(0))["holds"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from benchmarks.claims.mechanics.laprador import check
 from pydantic import ValidationError
 
 from corpusmith.errors import CorpusError
@@ -113,6 +114,7 @@ def test_training_lowers_the_loss(make, tiny_checkpoint, tmp_path):
     train(checkpoint.encoder, objective, config, budget, tmp_path, seed=0, report=log.append)
     losses = [record.loss for record in log if hasattr(record, "loss")]
     assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
+    assert check(objective, checkpoint.encoder, np.random.default_rng(0))["holds"]
 
 
 def test_passages_of_one_token_only_are_one_clear_sentence(make, linked_data):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from benchmarks.claims.mechanics.simcse import check
 from pydantic import ValidationError
 
 from corpusmith.errors import CorpusError
@@ -91,6 +92,7 @@ def test_training_drops_what_the_option_says_and_lowers_the_loss(tiny_checkpoint
     losses = [record.loss for record in log if hasattr(record, "loss")]
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
     assert checkpoint.encoder.dropout == 0.0
+    assert check(objective, checkpoint.encoder, np.random.default_rng(0))["holds"]
 
 
 def test_a_batch_of_one_passage_teaches_nothing_and_does_not_fail(make, tiny_checkpoint):

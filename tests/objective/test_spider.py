@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from benchmarks.claims.mechanics.spider import check
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -229,6 +230,7 @@ def test_training_lowers_the_loss(make, tiny_checkpoint, tmp_path):
     config = TrainingConfig(batch_tokens=600, learning_rate=3e-3, evaluations=0, max_epochs=10**6, precision="float32")
     train(checkpoint.encoder, objective, config, BudgetConfig(tokens=10_000), tmp_path, seed=0)
     assert float(objective.loss(checkpoint.encoder, batch).total.detach()) < 0.7 * before
+    assert check(objective, checkpoint.encoder, np.random.default_rng(0))["holds"]
 
 
 @pytest.mark.parametrize(
