@@ -22,11 +22,12 @@ from corpusmith.training.budget import BudgetConfig
 from corpusmith.training.config import TrainingConfig
 from corpusmith.training.loop import train
 
-SPECIAL, SIZE = 3, 24
+SPECIAL, FULL_STOP, SIZE = 3, 8, 24
 LETTERS = SimpleNamespace(
     size=SIZE,
     special_ids=np.arange(SPECIAL),
     is_word_start=np.arange(SIZE) < 18,  # the others go on the word before them
+    encode=lambda texts: [np.array([FULL_STOP]) for _ in texts],
 )
 
 corpora = st.lists(
@@ -47,8 +48,7 @@ def passages_of(corpus) -> tuple[TokenShards, np.ndarray]:
 def words_of(ids) -> list[tuple[int, ...]]:
     words: list[list[int]] = []
     for position, token in enumerate(ids):
-        joins = position > 0 and token >= 18 and ids[position - 1] >= SPECIAL
-        if joins and token >= SPECIAL:
+        if position > 0 and token >= 18 and ids[position - 1] >= SPECIAL and ids[position - 1] != FULL_STOP:
             words[-1].append(int(token))
         else:
             words.append([int(token)])
@@ -72,7 +72,7 @@ def plainly_found(passages, documents, shortest, longest, common_share) -> set:
             for row in rows:
                 for i in range(len(texts[row]) - length + 1):
                     span = tuple(texts[row][i : i + length])
-                    if not any(token < SPECIAL for word in span for token in word):
+                    if not any(token < SPECIAL or token == FULL_STOP for word in span for token in word):
                         places[span].append((row, i, i + length))
             newly = set()
             for span, where in places.items():
@@ -177,7 +177,8 @@ def test_query_positive_and_negative_stand_to_the_span_as_they_should(make, text
             if deletion_rate == 0.0:
                 (source,) = [passage for passage in passages if is_within(queries[number], passage)]
                 assert source != positives[number]
-                assert max(12, len(span)) <= len(queries[number]) <= max(14, len(span))
+                assert len(span) <= len(queries[number]) <= max(14, len(span))
+                assert objective.tokenizer.is_word_start[queries[number][0]]
 
 
 def test_loss_and_gradients_are_those_of_plain_infonce(

@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 
 from corpusmith.corpus.shards import TokenShards
-from corpusmith.objective.spans import headings
+from corpusmith.objective.spans import headings, sentence_ends
 from corpusmith.vocabulary.tokenizer import Tokenizer
 
 TOKENS_AT_A_TIME = 2**20
@@ -67,7 +67,7 @@ class SpanFinder:
 
     A word is common in more than `common_share` of the documents. Titles and headings that passages share with their
     neighbours are passed over, and what recurs at more than `longest` words is copied text (the overlap of neighbouring
-    passages, say) and gives no spans. Special tokens are in no span.
+    passages, say) and gives no spans. No span reaches over the end of a sentence or holds a special token.
     """
 
     def __init__(
@@ -81,8 +81,8 @@ class SpanFinder:
     ) -> None:
         self.passages, self.documents = passages, documents
         self.is_word_start = tokenizer.is_word_start
-        self.is_special = np.zeros(tokenizer.size, dtype=bool)
-        self.is_special[tokenizer.special_ids] = True
+        self.is_barrier = sentence_ends(tokenizer)
+        self.is_barrier[tokenizer.special_ids] = True
         self.shortest, self.longest, self.common_share = shortest, longest, common_share
 
     def find(self, rows: np.ndarray, per_document: int, rng: np.random.Generator) -> RecurringSpans:
@@ -111,14 +111,14 @@ class SpanFinder:
         within = np.arange(lengths.sum()) - np.repeat(first, lengths) + np.repeat(begins, lengths)
         passage = np.repeat(rows, lengths)
         ids = self.passages.tokens[self.passages.offsets[passage] + within].astype(np.int64)
-        special = self.is_special[ids]
-        opens = self.is_word_start[ids] | special | (np.diff(passage, prepend=-1) != 0)
-        opens |= np.append(False, special[:-1])
+        barrier = self.is_barrier[ids]
+        opens = self.is_word_start[ids] | barrier | (np.diff(passage, prepend=-1) != 0)
+        opens |= np.append(False, barrier[:-1])
         starts = np.flatnonzero(opens)
         number = np.cumsum(opens) - 1
         piece = np.arange(len(ids)) - starts[number]
-        # A special token is like no other: its place, and a bit that no id has, make it a word of its own.
-        values = np.where(special, np.arange(len(ids)) | 2**40, ids + 1).astype(np.uint64)
+        # A barrier is like no other word: its place, and a bit that no id has, make its key.
+        values = np.where(barrier, np.arange(len(ids)) | 2**40, ids + 1).astype(np.uint64)
         pieces = _mixed(values + (piece.astype(np.uint64) << np.uint64(44)))
         keys = np.add.reduceat(pieces, starts) if len(starts) else pieces
         stops = np.append(starts[1:], len(ids)) - starts + within[starts]

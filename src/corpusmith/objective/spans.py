@@ -19,6 +19,14 @@ SAMPLE = 256
 """Sentences from which their mean length is estimated."""
 
 
+def sentence_ends(tokenizer: Tokenizer) -> np.ndarray:
+    """`bool[size]`: tokens that end a sentence."""
+    is_end = np.zeros(tokenizer.size, dtype=bool)
+    is_end[[ids[-1] for ids in tokenizer.encode(SENTENCE_ENDS) if len(ids)]] = True
+    is_end[tokenizer.special_ids] = False
+    return is_end
+
+
 class SentenceSpans:
     """Draws sentences, as far as their last token tells where they end.
 
@@ -30,9 +38,7 @@ class SentenceSpans:
 
     def __init__(self, tokenizer: Tokenizer, shortest: int, longest: int) -> None:
         self.shortest, self.longest = shortest, longest
-        self.is_end = np.zeros(tokenizer.size, dtype=bool)
-        self.is_end[[ids[-1] for ids in tokenizer.encode(SENTENCE_ENDS) if len(ids)]] = True
-        self.is_end[tokenizer.special_ids] = False
+        self.is_end = sentence_ends(tokenizer)
 
     def draw(self, ids: np.ndarray, begin: int, rng: np.random.Generator) -> tuple[int, int]:
         """Where a sentence of `ids[begin:]` starts and stops; at most half of them where there is only one sentence,

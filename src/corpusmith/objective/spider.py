@@ -21,7 +21,8 @@ batch is never cut into micro-batches. Nothing is dropped after training: there 
 Where we depart from the paper or it is silent:
 - Spans are found as in `recurring`: maximal, and by document frequency free of stop words at both ends rather than by
   a list of stop words. At most `spans_per_document` are drawn from a document, so that long ones do not prevail.
-- The text around the span does not reach into the title and heading that its passage shares with a neighbour.
+- The text around the span is cut to whole words, and does not reach into the title and heading that its passage shares
+  with a neighbour.
 - Where every other passage of the document has the span, the query has no negative of its own.
 - One encoder serves queries and passages.
 
@@ -131,7 +132,7 @@ class Spider(InfoNCEObjective):
         return occurrence, int(others[int(positive * len(others))]), lacking
 
     def _query(self, occurrence: int, begin: int, rng: np.random.Generator) -> np.ndarray:
-        """A run of tokens around the occurrence, behind token `begin` of its passage, with or without the span."""
+        """Whole words around the occurrence, behind token `begin` of its passage, with or without the span."""
         config, spans = self.config, self.spans
         size, where, deleted = rng.random(3)
         ids = self.data.passages[spans.rows[occurrence]]
@@ -140,5 +141,11 @@ class Spider(InfoNCEObjective):
         length = min(max(wanted, stop - start), len(ids) - begin)
         earliest, latest = max(begin, stop - length), min(start, len(ids) - length)
         left = earliest + int(where * (latest - earliest + 1))
-        around = np.concatenate([ids[left:start], ids[stop : left + length]])
-        return around if deleted < config.deletion_rate and len(around) else ids[left : left + length]
+        begins_word = self.tokenizer.is_word_start[ids[left : left + length + 1]]
+        begins_word[start - left] = True
+        right = left + length
+        if right < len(ids):  # leave out what is there of a word that goes on
+            right = max(stop, left + int(np.flatnonzero(begins_word)[-1]))
+        left += int(begins_word.argmax())
+        around = np.concatenate([ids[left:start], ids[stop:right]])
+        return around if deleted < config.deletion_rate and len(around) else ids[left:right]

@@ -170,7 +170,8 @@ class SpiderConfig(InfoNCEConfig):
     """Recurring spans drawn from a document at most. At least 1."""
 
     shortest_query: int = Field(default=5, ge=1)
-    """Least text that a query takes from around the span, the span included. Tokens, at least 1."""
+    """Least text that a query takes from around the span, the span included, before words that are cut through are left
+    out. Tokens, at least 1."""
 
     longest_query: int = Field(default=30, ge=1)
     """Most text that a query takes from around the span, the span included. Tokens, at least 1."""
