@@ -62,7 +62,7 @@ def plainly_found(passages, documents, shortest, longest, common_share) -> set:
     for row, words in texts.items():
         for word in words:
             holders[word].add(documents[row])
-    common = {word for word, held in holders.items() if len(held) > common_share * len(set(documents.tolist()))}
+    common = {word for word, held in holders.items() if len(held) > max(1, common_share * len(set(documents.tolist())))}
     found = set()
     for document in set(documents.tolist()):
         rows = [row for row in texts if documents[row] == document]

@@ -65,9 +65,10 @@ class _Runs:
 class SpanFinder:
     """Finds recurring spans between `shortest` and `longest` words that neither begin nor end with a common word.
 
-    A word is common in more than `common_share` of the documents. Titles and headings that passages share with their
-    neighbours are passed over, and what recurs at more than `longest` words is copied text (the overlap of neighbouring
-    passages, say) and gives no spans. No span reaches over the end of a sentence or holds a special token.
+    A word is common that is in more than `common_share` of the documents, and in more than one. Titles and headings
+    that passages share with their neighbours are passed over, and what recurs at more than `longest` words is copied
+    text (the overlap of neighbouring passages, say) and gives no spans. No span reaches over the end of a sentence or
+    holds a special token.
     """
 
     def __init__(
@@ -125,7 +126,7 @@ class SpanFinder:
         return _Words(keys, passage[starts], self.documents[passage[starts]], within[starts], stops)
 
     def _common_words(self, rows: np.ndarray) -> np.ndarray:
-        """Keys, ascending, of the words in more than `common_share` of the documents."""
+        """Keys, ascending, of the words in more than `common_share` of the documents, and in more than one."""
         keys, counts = np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64)
         for words in self._words(rows):
             order = np.lexsort((words.documents, words.keys))
@@ -134,7 +135,7 @@ class SpanFinder:
             keys, place = np.unique(np.concatenate([keys, key[is_new]]), return_inverse=True)
             counts = np.bincount(place, np.concatenate([counts, np.ones(int(is_new.sum()))])).astype(np.int64)
         documents = len(np.unique(self.documents[rows]))
-        return keys[counts > self.common_share * documents]
+        return keys[counts > max(1, self.common_share * documents)]
 
     def _of(self, words: _Words, common: np.ndarray, per_document: int, rng: np.random.Generator) -> RecurringSpans:
         """The spans of the documents in `words`."""
