@@ -51,14 +51,14 @@ def documents(sentences: list[str], tmp_path_factory: pytest.TempPathFactory) ->
     return folder
 
 
-def recipe_for(base: Path, *, stages: bool = True, **options: object) -> Recipe:
+def recipe_for(base: Path, *, stages: bool | list[dict] = True, **options: object) -> Recipe:
     content = {
         "name": "test",
         "budget": {"tokens": 20_000},
         "model": {"base": str(base)},
         "pairs": {"per_document": 2, "candidates": 4, "depth": 20},
         "heldout": {"share": 0.5},
-        "stages": [STAGE] if stages else [],
+        "stages": [STAGE] if stages is True else stages or [],
         "search": {"model": "trained"},
         **options,
     }
@@ -273,3 +273,38 @@ def test_importing_corpusmith_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert corpusmith.__version__
+
+
+def test_linked_documents_are_trained_on_by_their_links_and_searched_by_products(
+    base_model: Path, sentences: list[str], tmp_path: Path
+) -> None:
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    for i in range(12):
+        parts = [" ".join(sentences[(i + j + k) % 24] for k in (0, 7, 13)) for j in range(3)]
+        text = (
+            f"# Note {i}\n\n{parts[0]} See [the next](note{(i + 1) % 12}.md).\n\n## More\n\n{parts[1]}\n\n{parts[2]}\n"
+        )
+        (notes / f"note{i}.md").write_text(text)
+    objective = {"kind": "ict", "bfs_share": 1.0, "wlp_share": 1.0, "longest_query": 20}
+    stage = {"objective": objective, "training": {"batch_tokens": 512, "evaluations": 0}}
+    options = {
+        "budget": {"tokens": 4000},
+        "corpus": {"passage_words": 20, "overlap_words": 0},
+        "search": {"model": "trained", "fusion": "product"},
+    }
+    build(notes, recipe=recipe_for(base_model, stages=[stage], **options), out=tmp_path / "out")
+    facts = read_manifest(tmp_path / "out" / "steps" / "stage-1").facts
+    assert facts["objective"] == "ict"
+    assert facts["steps"] > 2
+    searcher = load(tmp_path / "out")
+    assert searcher.engine.settings.fusion == "product"
+    assert searcher.search(sentences[3])[0].document_id in {"note1.md", "note2.md", "note3.md"}
+
+
+def test_a_share_that_the_documents_cannot_give_is_one_sentence(
+    base_model: Path, documents: Path, tmp_path: Path
+) -> None:
+    stage = {"objective": {"kind": "ict", "wlp_share": 0.5}}
+    with pytest.raises(CorpusError, match="the corpus has no links between the documents"):
+        build(documents, recipe=recipe_for(base_model, stages=[stage]), out=tmp_path / "out")

@@ -60,8 +60,8 @@ class SearchConfig(Config):
     model: Literal["auto", "trained"] = "auto"
     """'auto': the trained model only if held-out queries say that it is better, and nothing is trained where they are
     too few to say so. 'trained': always the trained model."""
-    fusion: Literal["relative", "reciprocal"] = "relative"
-    """Relative scores (min-max) or reciprocal ranks."""
+    fusion: Literal["relative", "reciprocal", "product"] = "relative"
+    """Relative scores (min-max), reciprocal ranks, or the product of BM25 score and cosine."""
     weight: float | Literal["auto"] = "auto"
     """Weight of the dense side in the fusion, from 0 (lexical only) to 1 (dense only)."""
     feedback: float | Literal["auto"] = "auto"

@@ -8,7 +8,7 @@ import pytest
 
 from corpusmith.index.dense import DenseIndex
 from corpusmith.index.lexical import LexicalIndex
-from corpusmith.index.search import SearchEngine, SearchSettings
+from corpusmith.index.search import FUSIONS, SearchEngine, SearchSettings
 
 TOPICS = {"car": 0, "automobile": 0, "engine": 1, "motor": 1, "cake": 2, "flour": 2, "river": 3, "stream": 3}
 PASSAGES = [
@@ -57,7 +57,9 @@ def test_vectors_find_what_is_meant(engine: SearchEngine) -> None:
     assert engine.rank(["car"], 2, "dense").documents.tolist() == [[0, 3]]
 
 
-def test_fusion_ranks_first_what_both_sides_find(engine: SearchEngine) -> None:
+@pytest.mark.parametrize("fusion", ["relative", "reciprocal", "product"])
+def test_fusion_ranks_first_what_both_sides_find(engine: SearchEngine, fusion) -> None:
+    engine.settings = SearchSettings(fusion=fusion)
     ranking = engine.rank(["car"], 10)
     assert ranking.documents[0][:2].tolist() == [3, 0]
     assert ranking.passages[0][:2].tolist() == [6, 0]
@@ -72,7 +74,7 @@ def test_each_document_is_listed_once_with_one_of_its_passages(engine: SearchEng
         assert DOCUMENTS[passages[real]].tolist() == documents[real].tolist()
 
 
-@pytest.mark.parametrize("fusion", ["relative", "reciprocal"])
+@pytest.mark.parametrize("fusion", ["relative", "reciprocal", "product"])
 @pytest.mark.parametrize(("weight", "mode"), [(0.0, "lexical"), (1.0, "dense")])
 def test_a_weight_at_its_end_ranks_by_one_side_first(engine: SearchEngine, fusion, weight, mode) -> None:
     engine.settings = SearchSettings(fusion=fusion, weight=weight)
@@ -106,6 +108,12 @@ def test_a_query_without_words_finds_nothing(engine: SearchEngine, mode: Any, qu
     engine.settings = SearchSettings(feedback=0.5)
     ranking = engine.rank([query, "car"], 3, mode)
     assert ranking.ranking.found.any(axis=1).tolist() == [False, True]
+
+
+def test_every_fusion_works_with_feedback(engine: SearchEngine) -> None:
+    for fusion in FUSIONS:
+        engine.settings = SearchSettings(fusion=fusion, feedback=0.5)
+        assert engine.rank(["car", "the of"], 2).documents[0].tolist() == [3, 0]
 
 
 def test_a_query_of_stop_words_is_left_to_the_vectors(engine: SearchEngine) -> None:

@@ -23,7 +23,7 @@ from corpusmith.index.dense import DenseIndex
 from corpusmith.index.documents import DocumentRanking, find, to_documents
 from corpusmith.retrieval.base import PADDING, Ranking, Retriever
 from corpusmith.retrieval.feedback import move_queries
-from corpusmith.retrieval.fusion import reciprocal_rank, relative_score
+from corpusmith.retrieval.fusion import product, reciprocal_rank, relative_score
 
 Mode = Literal["lexical", "dense", "fused"]
 Exclusion = Sequence[Collection[int]]
@@ -32,14 +32,15 @@ Exclusion = Sequence[Collection[int]]
 FUSIONS: dict[str, Callable[[Ranking, Ranking, float, int], Ranking]] = {
     "relative": relative_score,
     "reciprocal": reciprocal_rank,
+    "product": product,
 }
 
 
 class SearchSettings(Config):
     """How the lexical and the dense ranking become one."""
 
-    fusion: Literal["relative", "reciprocal"] = "relative"
-    """"relative" adds scores stretched to [0, 1], "reciprocal" adds reciprocal ranks."""
+    fusion: Literal["relative", "reciprocal", "product"] = "relative"
+    """"relative" adds scores stretched to [0, 1], "reciprocal" adds reciprocal ranks, "product" multiplies scores."""
     weight: float = Field(default=0.5, ge=0, le=1)
     """Weight of the dense ranking, 0 (words alone) to 1 (vectors alone)."""
     feedback: float = Field(default=0.0, ge=0)

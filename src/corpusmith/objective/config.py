@@ -7,38 +7,44 @@ from typing import Annotated
 from pydantic import Field
 
 from corpusmith.objective.options.bottleneck import RetroMAEConfig
-from corpusmith.objective.options.contrast import ContrastiveConfig
-from corpusmith.objective.options.denoising import (
-    CoTMAEConfig,
-    ElectraConfig,
-    SeedEncoderConfig,
-    SimLMConfig,
-    TSDAEConfig,
+from corpusmith.objective.options.contrast import (
+    ContrastiveConfig,
+    ContrieverConfig,
+    ICTConfig,
+    InfoNCEConfig,
+    LaPraDoRConfig,
+    QueueConfig,
+    SentenceConfig,
+    SimCSEConfig,
+    SpiderConfig,
 )
 from corpusmith.objective.options.language import MaskedLanguageConfig, MaskingConfig
 
 __all__ = [
-    "CoTMAEConfig",
     "ContrastiveConfig",
-    "ElectraConfig",
+    "ContrieverConfig",
+    "ICTConfig",
+    "InfoNCEConfig",
+    "LaPraDoRConfig",
     "MaskedLanguageConfig",
     "MaskingConfig",
     "ObjectiveConfig",
+    "QueueConfig",
     "RetroMAEConfig",
-    "SeedEncoderConfig",
-    "SimLMConfig",
-    "TSDAEConfig",
+    "SentenceConfig",
+    "SimCSEConfig",
+    "SpiderConfig",
 ]
 
 ObjectiveConfig = Annotated[
     MaskedLanguageConfig
     | RetroMAEConfig
     | ContrastiveConfig
-    | CoTMAEConfig
-    | ElectraConfig
-    | SeedEncoderConfig
-    | SimLMConfig
-    | TSDAEConfig,
+    | ContrieverConfig
+    | ICTConfig
+    | LaPraDoRConfig
+    | SimCSEConfig
+    | SpiderConfig,
     Field(discriminator="kind"),
 ]
 """Any objective's options; `kind` says which."""

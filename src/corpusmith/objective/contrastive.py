@@ -25,9 +25,8 @@ and a query's own mined negatives leave its C_i: some of them are right answers,
 | `pairs.scores`       | [N,1+M] | the teacher's, NaN where unknown; or None               |
 
 Queries, positives and negatives go through the encoder in one packed batch; a negative drawn by two queries goes
-once. The batch is never cut into micro-batches, since every text is every query's negative. Larger batches are encoded
-in pieces whose activations are recomputed in the backward pass (as in Gao et al. 2021, "Scaling Deep Contrastive
-Learning Batch Size under Memory Limited Setup"): the loss is the same, memory does not grow.
+once. The batch is never cut into micro-batches, since every text is every query's negative; how large ones are kept
+within memory, `info_nce` says.
 
 Nothing is dropped after training: there are no parameters beside the encoder's.
 
@@ -51,43 +50,31 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from corpusmith.errors import CorpusError
 from corpusmith.model.encoder import Encoder
-from corpusmith.model.packed import PackedBatch, pack
-from corpusmith.model.pooling import pool
-from corpusmith.objective.base import Batch, Loss, Objective
+from corpusmith.objective.base import Batch, Loss
 from corpusmith.objective.config import ContrastiveConfig
 from corpusmith.objective.data import PairSet, TrainingData
-from corpusmith.objective.pieces import of_each, runs
+from corpusmith.objective.info_nce import InfoNCEObjective, PairInputs, excluded_candidates, info_nce
 
 if TYPE_CHECKING:
     from corpusmith.model.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, slots=True)
-class PairInputs:
-    """B queries, then C candidates (the B positives first), all encoded together.
+class TaughtInputs(PairInputs):
+    """With what a teacher says: `own` (int64 `[B, 1+K]`) are the candidates that it ranked for a query and `teacher`
+    (float32 `[B, 1+K]`) its scores, -inf where there is none; None without a teacher."""
 
-    `pieces` are their packed batches in this order. `excluded` (bool `[B, C]`) marks candidates that are none of a
-    query's negatives although they are not its positive. `own` (int64 `[B, 1+K]`) are the candidates that the teacher
-    ranked for a query and `teacher` (float32 `[B, 1+K]`) its scores, -inf where there is none; None without a teacher.
-    """
-
-    pieces: tuple[PackedBatch, ...]
-    excluded: torch.Tensor
     own: torch.Tensor | None
     teacher: torch.Tensor | None
 
 
-class Contrastive(Objective):
+class Contrastive(InfoNCEObjective):
     """InfoNCE over (query, passage) pairs; see the module's text."""
 
-    divisible = False
-    sorted_by_length = False
-    learning_rate = 2e-5
-    batch_tokens = 16384
+    config: ContrastiveConfig
 
     def __init__(self, config: ContrastiveConfig, data: TrainingData, checkpoint: Checkpoint, seed: int) -> None:
         super().__init__(data, checkpoint)
@@ -103,15 +90,12 @@ class Contrastive(Objective):
         """`int64[N]` tokens of query, positive and the negatives drawn: these at their mean length, as it is not yet
         known which will be drawn."""
         pairs = self.pairs
-        lengths = self._clipped(pairs.queries.lengths) + self._clipped(pairs.positives.lengths)
+        lengths = self.clipped(pairs.queries.lengths) + self.clipped(pairs.positives.lengths)
         available = pairs.negatives >= 0
         drawn = np.minimum(available.sum(axis=1), self.config.negatives)
-        passage_lengths = self._clipped(self.data.passages.lengths)
+        passage_lengths = self.clipped(self.data.passages.lengths)
         tokens = np.where(available, passage_lengths[np.where(available, pairs.negatives, 0)], 0).sum(axis=1)
         return lengths + np.ceil(tokens * drawn / np.maximum(available.sum(axis=1), 1)).astype(np.int64)
-
-    def _clipped(self, lengths: np.ndarray) -> np.ndarray:
-        return np.minimum(lengths + 2, self.max_tokens)
 
     def collate(self, examples: Sequence[int] | np.ndarray, rng: np.random.Generator) -> Batch:
         """Draw negatives, lay all texts end to end, and find out which candidates must not count as negatives."""
@@ -122,15 +106,13 @@ class Contrastive(Objective):
         queries = [pairs.queries[i] for i in numbers]
         candidates = [pairs.positives[i] for i in numbers] + [self.data.passages[row] for row in unique_rows]
         documents = np.concatenate([pairs.documents[numbers], self.data.documents[unique_rows]])
-        excluded = _excluded(candidates, documents, len(numbers))
+        excluded = excluded_candidates(candidates, documents, len(numbers))
         own, teacher = self._taught(numbers, columns, rows, unique_rows)
         if own is not None:  # how they compare is the teacher's to say
             ranked = np.nonzero(rows >= 0)
             excluded[ranked[0], own.numpy()[:, 1:][ranked]] = True
-        sequences = [self.tokenizer.with_specials(ids, self.max_tokens) for ids in queries + candidates]
-        lengths = np.array([len(sequence) for sequence in sequences])
-        pieces = tuple(pack(sequences[a:b]) for a, b in runs(lengths, self.config.recompute_above))
-        inputs = PairInputs(pieces, torch.from_numpy(excluded), own, teacher)
+        pieces, lengths = self.pieces_of(queries + candidates)
+        inputs = TaughtInputs(pieces, torch.from_numpy(excluded), own, teacher)
         return Batch(lengths, inputs, borders=(len(queries),))
 
     def _draw(self, negatives: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -142,7 +124,7 @@ class Contrastive(Objective):
     def _taught(
         self, numbers: np.ndarray, columns: np.ndarray, rows: np.ndarray, unique_rows: np.ndarray
     ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """`own` and `teacher` of `PairInputs`."""
+        """`own` and `teacher` of `TaughtInputs`."""
         if self.pairs.scores is None or self.config.distillation == 0:
             return None, None
         places = len(numbers) + np.searchsorted(unique_rows, np.maximum(rows, 0)).clip(0, max(0, len(unique_rows) - 1))
@@ -154,24 +136,15 @@ class Contrastive(Objective):
 
     def loss(self, encoder: Encoder, batch: Batch) -> Loss:
         """InfoNCE, and the divergence from the teacher where there is one."""
-        inputs: PairInputs = batch.inputs
-        vectors = self._encode(encoder, inputs.pieces)
-        size = len(inputs.excluded)
-        excluded = inputs.excluded.to(vectors.device)
-        similarities = vectors[:size] @ vectors[size:].T / self.config.temperature
-        logits = similarities.masked_fill(excluded, -torch.inf)
-        answers = torch.arange(size, device=vectors.device)
-        total = F.cross_entropy(logits, answers)
-        if self.config.symmetric:
-            total = (total + F.cross_entropy(logits[:, :size].T, answers)) / 2
-        with torch.no_grad():
-            first = float((logits.argmax(dim=1) == answers).float().mean())
-        parts = {"info_nce": float(total.detach()), "accuracy": first}
+        inputs: TaughtInputs = batch.inputs
+        similarities = self.similarities(encoder, inputs)
+        total, accuracy = info_nce(similarities, inputs.excluded, symmetric=self.config.symmetric)
+        parts = {"info_nce": float(total.detach()), "accuracy": accuracy}
         if inputs.own is not None and inputs.teacher is not None:
             divergence = self._divergence(similarities, inputs.own, inputs.teacher)
             parts["distillation"] = float(divergence.detach())
             total = total + self.config.distillation * divergence
-        return Loss(total, float(size), parts)
+        return Loss(total, float(len(inputs.excluded)), parts)
 
     def _divergence(self, similarities: torch.Tensor, own: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         """Mean KL divergence over the queries of which the teacher ranked at least two candidates."""
@@ -185,23 +158,3 @@ class Contrastive(Objective):
         wanted = teacher.softmax(dim=1)
         difference = (teacher.log_softmax(dim=1) - student.log_softmax(dim=1)).masked_fill(~known, 0)
         return (wanted * difference).sum(dim=1).mean()
-
-    def _encode(self, encoder: Encoder, pieces: Sequence[PackedBatch]) -> torch.Tensor:
-        """`[B + C, D]` float32 vectors, of unit length where the checkpoint's are."""
-
-        def vectors_of(packed: PackedBatch) -> tuple[torch.Tensor]:
-            return (pool(encoder(packed), packed, self.pooling),)
-
-        device = next(encoder.parameters()).device
-        (vectors,) = of_each(vectors_of, [piece.to(device) for piece in pieces])
-        return F.normalize(vectors, dim=-1) if self.normalize else vectors
-
-
-def _excluded(candidates: Sequence[np.ndarray], documents: np.ndarray, size: int) -> np.ndarray:
-    """`bool[B, C]`: candidates of the same document, or with the same text, as a query's positive, itself apart."""
-    known: dict[bytes, int] = {}
-    texts = np.array([known.setdefault(ids.astype(np.uint32).tobytes(), len(known)) for ids in candidates])
-    same_document = (documents[:size, None] == documents[None, :]) & (documents[:size, None] >= 0)
-    excluded = same_document | (texts[:size, None] == texts[None, :])
-    excluded[np.arange(size), np.arange(size)] = False
-    return excluded

@@ -34,6 +34,11 @@ OBJECTIVES = {
     "seed_encoder": ("corpusmith.objective.seed_encoder", "SeedEncoder"),
     "simlm": ("corpusmith.objective.simlm", "SimLM"),
     "tsdae": ("corpusmith.objective.tsdae", "TSDAE"),
+    "contriever": ("corpusmith.objective.contriever", "Contriever"),
+    "ict": ("corpusmith.objective.ict", "InverseCloze"),
+    "laprador": ("corpusmith.objective.laprador", "LaPraDoR"),
+    "simcse": ("corpusmith.objective.simcse", "SimCSE"),
+    "spider": ("corpusmith.objective.spider", "Spider"),
 }
 """Module and class of each kind of objective."""
 
