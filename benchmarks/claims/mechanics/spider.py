@@ -8,7 +8,7 @@ import torch
 from corpusmith.model.encoder import Encoder
 from corpusmith.objective.spider import Spider
 
-EXAMPLES = 64
+EXAMPLES = 32
 
 
 @torch.no_grad()

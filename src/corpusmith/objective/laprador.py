@@ -33,7 +33,7 @@ Relations: `ict` with its ICT share alone is the same without turns and queue; C
 but it lasts.
 
 Citation: Xu, Guo, Duan, McAuley (2022), "LaPraDoR: Unsupervised Pretrained Dense Retriever for Zero-Shot Text
-Retrieval", Findings of ACL, sections 3.2 and 3.3.
+Retrieval", Findings of ACL (ICoL).
 """
 
 from __future__ import annotations

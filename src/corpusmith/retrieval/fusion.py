@@ -5,7 +5,7 @@ the two are averaged with a weight (min-max normalisation and CombSUM, Fox & Sha
 searches"; Bruch, Gai & Ingber 2023, "An analysis of fusion functions for hybrid retrieval", find it better than
 ranks alone and its one weight easy to learn). Reciprocal rank fusion looks at positions only (Cormack, Clarke &
 Büttcher 2009), which is what remains when scores cannot be trusted. The product of the two scores (Xu, Guo, Duan &
-McAuley 2022, "LaPraDoR", section 3.3, their lexicon-enhanced score) asks a document for both: words choose, vectors
+McAuley 2022, "LaPraDoR", their lexicon-enhanced dense retrieval) asks a document for both: words choose, vectors
 order.
 
 In a sum, a document that only one list has found gets nothing from the other: 0, the value of a list's last result. In
