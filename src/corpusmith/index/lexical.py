@@ -39,7 +39,7 @@ from corpusmith.retrieval.base import Ranking, rank
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-TEXTS_A_CHUNK = 10_000
+TEXTS_A_CHUNK = 4_000
 POSTINGS_A_BATCH = 2**23
 QUERIES_A_BATCH = 256
 
