@@ -9,8 +9,40 @@ from pydantic import Field
 from corpusmith.objective.options.bottleneck import RetroMAEConfig
 from corpusmith.objective.options.contrast import ContrastiveConfig
 from corpusmith.objective.options.language import MaskedLanguageConfig, MaskingConfig
+from corpusmith.objective.options.nested import (
+    Matryoshka2dConfig,
+    MatryoshkaConfig,
+    StarbucksConfig,
+    SumConfig,
+    TermConfig,
+)
 
-__all__ = ["ContrastiveConfig", "MaskedLanguageConfig", "MaskingConfig", "ObjectiveConfig", "RetroMAEConfig"]
+__all__ = [
+    "ContrastiveConfig",
+    "MaskedLanguageConfig",
+    "MaskingConfig",
+    "Matryoshka2dConfig",
+    "MatryoshkaConfig",
+    "ObjectiveConfig",
+    "RetroMAEConfig",
+    "StarbucksConfig",
+    "SumConfig",
+    "SummandConfig",
+    "TermConfig",
+    "WrappedConfig",
+]
 
-ObjectiveConfig = Annotated[MaskedLanguageConfig | RetroMAEConfig | ContrastiveConfig, Field(discriminator="kind")]
+WrappedConfig = Annotated[MaskedLanguageConfig | RetroMAEConfig | ContrastiveConfig, Field(discriminator="kind")]
+"""What may be asked of models inside the model: objectives that want nothing of an encoder but its last states."""
+
+_Summand = (
+    MaskedLanguageConfig | RetroMAEConfig | ContrastiveConfig | MatryoshkaConfig | Matryoshka2dConfig | StarbucksConfig
+)
+SummandConfig = Annotated[_Summand, Field(discriminator="kind")]
+"""Any objective but a sum."""
+
+ObjectiveConfig = Annotated[_Summand | SumConfig, Field(discriminator="kind")]
 """Any objective's options; `kind` says which."""
+
+for _composite in (MatryoshkaConfig, Matryoshka2dConfig, StarbucksConfig, TermConfig, SumConfig):
+    _composite.model_rebuild()  # now that what may stand inside them is known
