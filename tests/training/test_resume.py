@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 
 from corpusmith.errors import ArtefactError
-from corpusmith.objective.config import ContrastiveConfig, RetroMAEConfig
+from corpusmith.objective.config import (
+    ContrastiveConfig,
+    MaskedLanguageConfig,
+    Matryoshka2dConfig,
+    MatryoshkaConfig,
+    RetroMAEConfig,
+    StarbucksConfig,
+    SumConfig,
+    TermConfig,
+)
 from corpusmith.training import checkpoint as checkpoint_module
 from corpusmith.training import log as log_module
 from corpusmith.training.budget import BudgetConfig
@@ -44,7 +53,21 @@ def cut_after(step: int):
 OPTIONS = {"checkpoint_minutes": 0, "validate": loss_score, "evaluations": 3, "held_out": 3, "tokens": 1200}
 
 
-@pytest.mark.parametrize("objective", [None, RetroMAEConfig(), ContrastiveConfig()])
+TERMS = (MaskedLanguageConfig(), Matryoshka2dConfig(objective=RetroMAEConfig()), ContrastiveConfig())
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        None,
+        RetroMAEConfig(),
+        ContrastiveConfig(),
+        MatryoshkaConfig(),
+        Matryoshka2dConfig(objective=RetroMAEConfig()),
+        StarbucksConfig(objective=RetroMAEConfig()),
+        SumConfig(terms=tuple(TermConfig(objective=term) for term in TERMS)),
+    ],
+)
 def test_resumed_run_equals_uninterrupted_run(run, tmp_path, objective):
     run(tmp_path / "whole", objective, **OPTIONS)
     for step in (1, 4, 5, 9):

@@ -35,9 +35,9 @@ __all__ = [
 WrappedConfig = Annotated[MaskedLanguageConfig | RetroMAEConfig | ContrastiveConfig, Field(discriminator="kind")]
 """What may be asked of models inside the model: objectives that want nothing of an encoder but its last states."""
 
-_Summand = (
-    MaskedLanguageConfig | RetroMAEConfig | ContrastiveConfig | MatryoshkaConfig | Matryoshka2dConfig | StarbucksConfig
-)
+_Plain = MaskedLanguageConfig | RetroMAEConfig | ContrastiveConfig
+_Summand = _Plain | MatryoshkaConfig | Matryoshka2dConfig | StarbucksConfig
+
 SummandConfig = Annotated[_Summand, Field(discriminator="kind")]
 """Any objective but a sum."""
 

@@ -70,6 +70,7 @@ class Matryoshka2d(Nested):
     def __init__(self, config: Matryoshka2dConfig, data: TrainingData, checkpoint: Checkpoint, seed: int) -> None:
         super().__init__(config.objective, data, checkpoint, seed)
         self.config = config
+        self.divisible = self.inner.divisible and config.alignment == 0  # a mean over texts, whatever the loss is over
         self.dimensions = list(config.dimensions or widths_below(self.width, HALVINGS))
         if self.layers < 2 or not 0 < max(self.dimensions, default=0) < self.width:
             raise ModelError(

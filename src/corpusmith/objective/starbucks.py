@@ -73,7 +73,7 @@ class Starbucks(Nested):
                 f"given is {list(self.sizes[-1])}."
             )
         self.asked = len(self.sizes)
-        self.divisible = self.inner.divisible and config.alignment_weight == 0
+        self.divisible = self.inner.divisible and config.alignment_weight == 0  # texts are ranked among all of a batch
 
     def loss(self, encoder: Encoder, batch: Batch) -> Loss:
         """All sizes' losses and alignments, added; the inner objective's own parts are those of the whole model."""
@@ -83,7 +83,7 @@ class Starbucks(Nested):
             f"layers_{layers}_dimension_{dimension}": float(loss.total.detach())
             for (layers, dimension), loss in zip(self.sizes, losses, strict=True)
         }
-        if self.config.alignment_weight > 0:
+        if self.config.alignment_weight > 0 and len(self.sizes) > 1:
             wanted = self.similarities(run, batch, self.sizes[-1])
             aligned = torch.stack(
                 [divergence(self.similarities(run, batch, size), wanted) for size in self.sizes[:-1]]

@@ -50,7 +50,7 @@ def make_plan(paths: Sequence[Path], recipe: Recipe, folder: Path) -> list[Plann
     tokens = done["tokens"].cost["tokens"] if "tokens" in done else _estimated_tokens(paths, recipe)
     speed = _encoding_speed(work)
     encoding_seconds = tokens / speed
-    config = work.base.encoder.config
+    whole = work.whole_base.encoder
     vectors = int(tokens / PASSAGE_TOKENS) * work.base.dimension * 4
     seconds = {
         "corpus": tokens / READ_TOKENS_A_SECOND,
@@ -73,7 +73,7 @@ def make_plan(paths: Sequence[Path], recipe: Recipe, folder: Path) -> list[Plann
     left = _seconds_left(recipe, seconds)
     stages = {f"stage-{number}": stage for number, stage in enumerate(recipe.stages, 1)}
     plan: list[PlannedStep] = []
-    memory = Memory(config, work.base.encoder.parameter_count(), tokens, tokens / PASSAGE_TOKENS)
+    memory = Memory(whole.config, whole.parameter_count(), tokens, tokens / PASSAGE_TOKENS)
     untrained = held = memory.resting()  # freed memory is kept: it never falls from one step to the next
     for step in steps:
         planned: PlannedStep = {

@@ -109,9 +109,14 @@ class Workspace:
     # What is there already.
 
     @cached_property
+    def whole_base(self) -> Checkpoint:
+        """The model that training starts from; nobody changes it."""
+        return self._load_base()
+
+    @cached_property
     def base(self) -> Checkpoint:
         """The model to start from, in the size that searches; nobody changes it."""
-        return self.cut(self._load_base())
+        return self.cut(self.whole_base)
 
     def _load_base(self) -> Checkpoint:
         model = self.recipe.model

@@ -28,7 +28,8 @@ class CompositeOptions(ObjectiveOptions):
 
 
 class TermConfig(Config):
-    """One of the objectives that are summed."""
+    """One of the objectives that are summed: at least two, none twice. The first leads: its examples make the batches,
+    its rates and sizes are the defaults."""
 
     objective: SummandConfig
     """Any objective but a sum."""
