@@ -189,6 +189,17 @@ def test_one_example_and_short_passages_are_taken(build, inner):
         assert torch.isfinite(objective.loss(checkpoint.encoder, batch).total)
 
 
+@pytest.mark.parametrize("inner", [ContrastiveConfig(), RetroMAEConfig()], ids=lambda config: config.kind)
+def test_bf16_gives_nearly_the_same_loss(build, inner):
+    objective, checkpoint = build(StarbucksConfig(objective=inner, sizes=SIZES, alignment=1.0))
+    batch = objective.collate(range(12), np.random.default_rng(0))
+    exact = float(objective.loss(checkpoint.encoder, batch).total.detach())
+    checkpoint.encoder.compute_dtype = torch.bfloat16
+    rounded = objective.loss(checkpoint.encoder, batch).total
+    rounded.backward()
+    assert float(rounded.detach()) == pytest.approx(exact, rel=0.02)
+
+
 def test_a_model_of_one_layer_is_its_only_size(build):
     objective, checkpoint = build(StarbucksConfig(), layers=1)
     loss = objective.loss(checkpoint.encoder, objective.collate(range(4), np.random.default_rng(0)))

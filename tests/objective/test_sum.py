@@ -214,6 +214,17 @@ def test_a_short_training_lowers_every_terms_loss(build, tmp_path, config):
         assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
 
 
+def test_the_check_of_a_sum_is_that_of_its_terms(build):
+    from benchmarks.claims.mechanics.sum import check
+
+    config = summed(MatryoshkaConfig(objective=RetroMAEConfig(), dimensions=(32, 4)), ContrastiveConfig())
+    objective, checkpoint = build(config)
+    found = check(objective, checkpoint.encoder, np.random.default_rng(0))
+    assert found["matryoshka.leading"] > 0
+    assert found["contrastive.weight"] == 1.0
+    assert found["holds"] == all(value for name, value in found.items() if name.endswith(".holds"))
+
+
 def test_a_sum_with_pairs_needs_them(build, tiny_data):
     assert WORDS_AND_PAIRS.needs() == {"pairs"}
     assert TWICE_WORDS.needs() == frozenset()

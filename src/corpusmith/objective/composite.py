@@ -61,7 +61,7 @@ class Composite(Objective):
         self.dropout = max(member.dropout for member in members)
 
     @property
-    def progress(self) -> float:  # type: ignore[override]
+    def progress(self) -> float:
         """Share of the run's steps that lie behind; handed on to the members."""
         return self.members[0].progress
 
