@@ -102,6 +102,11 @@ class EncoderView:
         return self.run.encoder.compute_dtype
 
     @property
+    def dropout(self) -> float:
+        """The encoder's."""
+        return self.run.encoder.dropout
+
+    @property
     def training(self) -> bool:
         """The encoder's."""
         return self.run.encoder.training

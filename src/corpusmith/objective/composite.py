@@ -48,8 +48,7 @@ class Composite(Objective):
         members: list[Objective] = []
         for config in configs:
             members.append(build_objective(config, data, checkpoint, seed))
-            heads = (part for part in members[-1].modules() if isinstance(part, MaskedLanguageHead))
-            checkpoint.head = checkpoint.head or next(heads, None)
+            checkpoint.head = checkpoint.head or _head_of(members[-1])
         _register_once(members)
         self.kinds = [config.kind for config in configs]
         self.members = tuple(members)
@@ -164,6 +163,13 @@ def _in_one_piece(config: WrappedConfig) -> WrappedConfig:
     losses hang on one run."""
     changes: dict[str, Any] = {"recompute_above": sys.maxsize} if "recompute_above" in type(config).model_fields else {}
     return config.model_copy(update=changes)
+
+
+def _head_of(objective: Objective) -> MaskedLanguageHead | None:
+    """The masked-language head of an objective or of what it is made of, if there is one."""
+    inside = (part for part in objective.modules() if isinstance(part, Objective))
+    heads = (getattr(part, "head", None) for part in inside)
+    return next((head for head in heads if isinstance(head, MaskedLanguageHead)), None)
 
 
 def _register_once(members: Sequence[nn.Module]) -> None:
