@@ -6,9 +6,9 @@ The first term leads: a batch is made of its examples. A term that trains on the
 every other term draws examples of its own, at random, of about as many tokens as the lead's part of the batch. Each
 term makes its own inputs of them and runs the encoder on these.
 
-| input           | what it is                                        |
-|-----------------|---------------------------------------------------|
-| whatever the terms need: passages, pairs, links, all from one `TrainingData`  ||
+| input                       | what it is                                        |
+|-----------------------------|---------------------------------------------------|
+| whatever any term needs     | passages, pairs or links of one `TrainingData`    |
 
 All terms share one masked-language head. After training each leaves behind, and keeps, what it would if it stood alone,
 under its own kind; a later stage with the same objective finds it.
@@ -58,7 +58,7 @@ class Sum(Composite):
 
     def __init__(self, config: SumConfig, data: TrainingData, checkpoint: Checkpoint, seed: int) -> None:
         super().__init__([term.objective for term in config.terms], data, checkpoint, seed)
-        self.divisible = False
+        self.divisible = False  # whatever its terms are; see the module's text
         self.weights = [term.weight for term in config.terms]
         passages = [_passages(member) for member in self.members]
         self.follows = [len(rows) > 0 and np.array_equal(rows, passages[0]) for rows in passages]
