@@ -1,5 +1,5 @@
-"""Starbucks at work: of its sizes, the one in the middle and all larger ones gain at least half of what the whole model
-gains."""
+"""Starbucks at work: every size, the smallest included, gains over a model that says nothing. The small sizes of an
+encoder that was not trained so do worse than that: with all-MiniLM-L6-v2 the two smallest have shares of about -0.5."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from benchmarks.claims.mechanics.sizes import kept, sample
 from corpusmith.model.encoder import Encoder
 from corpusmith.objective.starbucks import Starbucks
 
-LEAST = 0.5
-
 
 def check(objective: Starbucks, encoder: Encoder, rng: np.random.Generator) -> dict[str, float | bool]:
     """Each size's share of the whole model's gain over saying nothing."""
@@ -19,5 +17,4 @@ def check(objective: Starbucks, encoder: Encoder, rng: np.random.Generator) -> d
         f"layers_{layers}_dimension_{dimension}": share
         for (layers, dimension), share in zip(objective.sizes, shares, strict=True)
     }
-    middle = (len(shares) - 1) // 2
-    return figures | {"holds": min(shares[middle:]) >= LEAST}
+    return figures | {"holds": min(shares) > 0}
