@@ -77,6 +77,26 @@ def digests(folder: Path) -> dict[str, str]:
     return {path.parent.name: read_manifest(path.parent).digest for path in paths}
 
 
+def test_search_uses_a_smaller_model_inside_the_one_that_was_trained(
+    base_model: Path, documents: Path, tmp_path: Path
+) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    stage = STAGE | {"objective": {"kind": "matryoshka_2d", "dimensions": [8, 16]}}
+    search = {"model": "trained", "layers": 1, "dimension": 8}
+    content = recipe_for(base_model, search=search).model_dump(mode="json")
+    build(documents, recipe=parse_recipe(content | {"stages": [stage]}, "test"), out=tmp_path / "out")
+    searcher = load(tmp_path / "out")
+    assert searcher.search("heat transfer", k=3)
+    vectors = searcher.encode(["heat transfer", "contract law"])
+    assert vectors.shape == (2, 8)
+    assert np.load(tmp_path / "out" / "index" / "dense" / "vectors.npy").shape[1] == 8
+    exported = SentenceTransformer(str(tmp_path / "out" / "model"), device="cpu")
+    np.testing.assert_allclose(exported.encode(["heat transfer", "contract law"]), vectors, atol=2e-2)  # bf16, perhaps
+    whole = load_checkpoint(tmp_path / "out" / "steps" / "stage-1" / "model")
+    assert (whole.encoder.config.layers, whole.dimension) == (2, 32)
+
+
 def test_a_build_leaves_model_index_report_and_a_whole_chain(built: Path) -> None:
     for name in ("report.html", "summary.json", "recipe.toml"):
         assert (built / name).stat().st_size > 0

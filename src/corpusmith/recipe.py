@@ -68,6 +68,12 @@ class SearchConfig(Config):
     """How far the dense query moves toward the top documents of the first fused ranking; 0 switches it off."""
     candidates: int = Field(default=1000, ge=10)
     """Passages taken from each side before fusion."""
+    layers: int | None = Field(default=None, ge=1)
+    """Layers that the searching model has, from the first on; all, unless given. Fewer encode faster, with vectors as
+    good as `matryoshka_2d` or `starbucks` has made them. Training still has the whole model."""
+    dimension: int | None = Field(default=None, ge=1)
+    """Leading dimensions that vectors are cut to; all, unless given. Fewer make a smaller index, with vectors as good
+    as `matryoshka`, `matryoshka_2d` or `starbucks` has made them. Training still has whole vectors."""
 
     @model_validator(mode="after")
     def _in_range(self) -> SearchConfig:
@@ -112,7 +118,7 @@ class Recipe(Config):
     def _order_makes_sense(self) -> Recipe:
         tuned = False
         for number, stage in enumerate(self.stages, 1):
-            if stage.objective.reconstructs and tuned and not self.any_order:
+            if any(member.reconstructs for member in stage.objective.members()) and tuned and not self.any_order:
                 raise ValueError(
                     f"stage {number} ({stage.objective.kind}) rebuilds texts after a stage that was trained on labels, "
                     "and would undo it; move it before that stage, or set any_order = true"

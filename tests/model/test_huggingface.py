@@ -260,7 +260,7 @@ def test_damaged_json_is_named(name: str, bert: Path) -> None:
 @pytest.mark.parametrize(
     ("modules", "message"),
     [
-        ([{"type": "sentence_transformers.models.Dense", "path": "2_Dense"}], "module of type Dense"),
+        ([{"type": "sentence_transformers.models.Dense", "path": "2_Dense"}], "a Dense module that does more than cut"),
         ([{"type": "sentence_transformers.models.Pooling", "path": "../elsewhere"}], "points outside its folder"),
         ({"type": "Transformer"}, "not a list of modules"),
         ([{"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}], "asks for pooling by nothing"),

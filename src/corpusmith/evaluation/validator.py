@@ -8,6 +8,7 @@ one run and nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -26,7 +27,8 @@ PLAIN_FUSION = SearchSettings(weight=0.5)
 
 
 class Validator:
-    """Called with an encoder, gives the mean of its dense and its fused nDCG@10 on the pool."""
+    """Called with an encoder, gives the mean of its dense and its fused nDCG@10 on the pool; `cut` makes of the
+    checkpoint what will search."""
 
     def __init__(
         self,
@@ -35,7 +37,9 @@ class Validator:
         lexical: LexicalIndex,
         query_set: QuerySet,
         document_ids: Identifiers,
+        cut: Callable[[Checkpoint], Checkpoint] = lambda whole: whole,
     ) -> None:
+        self.cut = cut
         self.checkpoint, self.collection, self.query_set = checkpoint, collection, query_set
         self.document_ids = document_ids
         self.lexical = lexical
@@ -45,7 +49,7 @@ class Validator:
         """The score of this encoder; higher is better."""
         from corpusmith.index.dense import DenseIndex
 
-        retriever = DenseRetriever(replace(self.checkpoint, encoder=encoder))
+        retriever = DenseRetriever(self.cut(replace(self.checkpoint, encoder=encoder)))
         dense = DenseIndex(retriever.dimension)
         dense.add(np.arange(len(self.contents)), retriever.encode_documents(self.contents))
         engine = SearchEngine(self.lexical, dense, retriever, self.collection.documents, PLAIN_FUSION)

@@ -29,6 +29,8 @@ class Checkpoint:
         hf_config: the content of its config.json, carried through to exports.
         prompts: texts that its users put before queries or documents, by name; carried through to exports.
         parts: files with what objectives keep beside the encoder (decoders, momentum encoders), by kind.
+        cut_dimension: leading dimensions that vectors are cut to, before they are scaled; None leaves them whole.
+            Objectives train them whole: `matryoshka` with this one among its dimensions trains the cut ones.
     """
 
     encoder: Encoder
@@ -41,6 +43,12 @@ class Checkpoint:
     hf_config: dict[str, Any]
     prompts: dict[str, str] = field(default_factory=dict)
     parts: dict[str, Path] = field(default_factory=dict)
+    cut_dimension: int | None = None
+
+    @property
+    def dimension(self) -> int:
+        """Width of its vectors."""
+        return self.cut_dimension or self.encoder.config.hidden_size
 
     def to(self, device: torch.device) -> Self:
         """Itself, with its weights moved to this device."""

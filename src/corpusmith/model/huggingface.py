@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from corpusmith.errors import ModelError
 from corpusmith.model.checkpoint import Checkpoint
@@ -74,6 +75,11 @@ def load_checkpoint(name_or_folder: str | Path, allow_download: bool = False) ->
             f"{folder}: the tokenizer has {tokenizer.size} entries and the model {config.vocabulary_size} token "
             "embeddings; the two do not belong together, use the model's own tokenizer"
         )
+    if modules.cut_from not in (None, config.hidden_size):
+        raise ModelError(
+            f"{folder} cuts vectors of {modules.cut_from} dimensions, and its model gives {config.hidden_size}; "
+            "copy the model's files again"
+        )
     encoder, head = _load_weights(modules.transformer, config, bool(content.get("tie_word_embeddings", True)))
     parts = {path.stem: path for path in sorted((folder / PARTS).glob("*.safetensors"))}
     if head is None and HEAD in parts:
@@ -91,6 +97,7 @@ def load_checkpoint(name_or_folder: str | Path, allow_download: bool = False) ->
         hf_config=content,
         prompts=modules.prompts,
         parts=parts,
+        cut_dimension=modules.cut if modules.cut and modules.cut < config.hidden_size else None,
     )
 
 
@@ -198,6 +205,8 @@ class _SentenceModules:
         self.normalize = True
         self.max_tokens: int | None = None
         self.prompts: dict[str, str] = {}
+        self.cut: int | None = None
+        self.cut_from: int | None = None
 
     @classmethod
     def read(cls, folder: Path) -> _SentenceModules:
@@ -212,8 +221,11 @@ class _SentenceModules:
         length = _read_object(found.transformer / "sentence_bert_config.json").get("max_seq_length")
         if isinstance(length, int) and length > 2:
             found.max_tokens = length
-        prompts = _read_object(folder / "config_sentence_transformers.json").get("prompts")
+        settings = _read_object(folder / "config_sentence_transformers.json")
+        prompts, cut = settings.get("prompts"), settings.get("truncate_dim")
         found.prompts = prompts if isinstance(prompts, dict) else {}
+        if isinstance(cut, int) and cut > 0:
+            found.cut = min(cut, found.cut or cut)
         return found
 
     def _read_module(self, folder: Path, module: dict[str, Any]) -> None:
@@ -227,10 +239,12 @@ class _SentenceModules:
             self.pooling = _pooling(place / "config.json")
         elif kind == "Normalize":
             self.normalize = True
+        elif kind == "Dense":
+            self.cut, self.cut_from = _read_cut(place)
         else:
             raise ModelError(
                 f"{folder / 'modules.json'} has a module of type {kind or 'unknown'}; "
-                "corpusmith reproduces Transformer, Pooling and Normalize"
+                "corpusmith reproduces Transformer, Pooling, Normalize and a Dense that cuts vectors"
             )
 
 
@@ -251,6 +265,25 @@ def _pooling(path: Path) -> Pooling:
     return POOLING_MODES[modes[0]]
 
 
+def _read_cut(folder: Path) -> tuple[int, int]:
+    """How many leading dimensions a Dense module leaves, and of how many: its matrix must be the first rows of the
+    identity."""
+    path = folder / "model.safetensors"
+    weights = WeightFile(path) if path.is_file() else None
+    shape = weights.shapes.get("linear.weight") if weights is not None else None
+    if weights is not None and shape is not None and len(shape) == 2 and set(weights.shapes) == {"linear.weight"}:
+        with torch.device("meta"):
+            matrix = torch.nn.Linear(shape[1], shape[0], bias=False)
+        weights.fill(matrix, {"weight": ("linear.weight",)})
+        plain = str(_read_object(folder / "config.json").get("activation_function", "")).endswith(".Identity")
+        if plain and torch.equal(matrix.weight, torch.eye(*shape)):
+            return shape[0], shape[1]
+    raise ModelError(
+        f"{folder} holds a Dense module that does more than cut vectors to their leading dimensions; corpusmith "
+        "reproduces Transformer, Pooling, Normalize and such a cut"
+    )
+
+
 def _exported_config(checkpoint: Checkpoint, class_name: str) -> dict[str, Any]:
     """config.json: what the checkpoint came with, overruled by what the encoder is now."""
     dropped = ("_name_or_path", "torch_dtype", "transformers_version", "position_embedding_type", "auto_map")
@@ -263,16 +296,18 @@ def _exported_config(checkpoint: Checkpoint, class_name: str) -> dict[str, Any]:
 
 
 def _write_sentence_modules(checkpoint: Checkpoint, folder: Path) -> None:
-    size = checkpoint.encoder.config.hidden_size
-    names = ["Transformer", "Pooling", *(["Normalize"] if checkpoint.normalize else [])]
-    paths = ["", "1_Pooling", "2_Normalize"]
+    size, cut = checkpoint.encoder.config.hidden_size, checkpoint.cut_dimension
+    names = ["Transformer", "Pooling", *(["Dense"] if cut else []), *(["Normalize"] if checkpoint.normalize else [])]
+    paths = ["", *(f"{number}_{name}" for number, name in enumerate(names[1:], 1))]
     modules = [
-        {"idx": i, "name": str(i), "path": paths[i], "type": f"sentence_transformers.models.{name}"}
-        for i, name in enumerate(names)
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{name}"}
+        for i, (name, path) in enumerate(zip(names, paths, strict=True))
     ]
     _write_json(folder / "modules.json", modules)
-    for path in paths[1 : len(names)]:
+    for path in paths[1:]:
         (folder / path).mkdir(exist_ok=True)
+    if cut:
+        _write_cut(folder / "2_Dense", size, cut)
     pooling = {
         "word_embedding_dimension": size,
         "pooling_mode_cls_token": checkpoint.pooling == "cls",
@@ -284,6 +319,14 @@ def _write_sentence_modules(checkpoint: Checkpoint, folder: Path) -> None:
     _write_json(folder / "sentence_bert_config.json", {"max_seq_length": checkpoint.max_tokens, "do_lower_case": False})
     settings = {"__version__": {}, "prompts": checkpoint.prompts, "default_prompt_name": None}
     _write_json(folder / "config_sentence_transformers.json", settings | {"similarity_fn_name": "cosine"})
+
+
+def _write_cut(folder: Path, size: int, dimension: int) -> None:
+    """A Dense module that leaves the leading dimensions: every version of sentence-transformers reads it, and scales
+    vectors behind it (its `truncate_dim` cuts them after that)."""
+    settings = {"in_features": size, "out_features": dimension, "bias": False}
+    _write_json(folder / "config.json", settings | {"activation_function": "torch.nn.modules.linear.Identity"})
+    save_file({"linear.weight": torch.eye(dimension, size)}, folder / "model.safetensors")
 
 
 def _read_json(path: Path) -> Any:

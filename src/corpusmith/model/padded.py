@@ -21,12 +21,13 @@ from corpusmith.model.pooling import Pooling
 
 
 class PaddedEncoder(nn.Module):
-    """An encoder from padded token ids to vectors of length 1; a copy, sharing nothing with what it is made from."""
+    """An encoder from padded token ids to vectors of length 1, cut to the leading `dimension`s where given; a copy,
+    sharing nothing with what it is made from."""
 
-    def __init__(self, encoder: Encoder, pooling: Pooling) -> None:
+    def __init__(self, encoder: Encoder, pooling: Pooling, dimension: int | None = None) -> None:
         super().__init__()
         self.encoder = copy.deepcopy(encoder).requires_grad_(False).eval().cpu()
-        self.pooling = pooling
+        self.pooling, self.dimension = pooling, dimension
         for layer in self.encoder.layers:
             layer.attention = PaddedAttention(cast("Attention", layer.attention))
         for part in list(self.encoder.modules()):
@@ -46,7 +47,7 @@ class PaddedEncoder(nn.Module):
         else:
             weights = inside[:, :, None].float()
             pooled = (hidden * weights).sum(1) / weights.sum(1)
-        return F.normalize(pooled, dim=-1)
+        return F.normalize(pooled[:, : self.dimension], dim=-1)
 
 
 class PaddedAttention(nn.Module):

@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -70,16 +70,16 @@ class Objective(nn.Module, ABC):
     but not the encoder itself: whoever trains hands that in.
     """
 
-    divisible: ClassVar[bool] = True
+    divisible: bool = True
     """Whether a batch may be split into micro-batches: not where examples of a batch serve each other as negatives."""
 
-    sorted_by_length: ClassVar[bool] = True
+    sorted_by_length: bool = True
     """Whether examples of like length are brought together in a batch."""
 
-    learning_rate: ClassVar[float] = 5e-5
+    learning_rate: float = 5e-5
     """Peak learning rate of pretrained weights, where the recipe names none."""
 
-    batch_tokens: ClassVar[int] = 8192
+    batch_tokens: int = 8192
     """Tokens of one optimiser step, where the recipe names none."""
 
     dropout: float = 0.0
@@ -122,6 +122,10 @@ class Objective(nn.Module, ABC):
         """What is kept beside the trained model, so that training can go on with other texts: all tensors of the
         objective but those of `head`, the masked-language head, which belongs to the model."""
         return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith("head.")}
+
+    def parts_by_kind(self, kind: str) -> dict[str, dict[str, torch.Tensor]]:
+        """`parts` by the kind of objective that finds them again: `kind`, its own, unless it is made of others."""
+        return {kind: self.parts()}
 
     def head_tensors(self) -> dict[str, torch.Tensor]:
         """The tensors of `head`, none where the objective has no such head."""

@@ -7,44 +7,42 @@ from typing import Annotated
 from pydantic import Field
 
 from corpusmith.objective.options.bottleneck import RetroMAEConfig
-from corpusmith.objective.options.contrast import (
-    ContrastiveConfig,
-    ContrieverConfig,
-    ICTConfig,
-    InfoNCEConfig,
-    LaPraDoRConfig,
-    QueueConfig,
-    SentenceConfig,
-    SimCSEConfig,
-    SpiderConfig,
-)
+from corpusmith.objective.options.contrast import ContrastiveConfig
 from corpusmith.objective.options.language import MaskedLanguageConfig, MaskingConfig
+from corpusmith.objective.options.nested import (
+    Matryoshka2dConfig,
+    MatryoshkaConfig,
+    StarbucksConfig,
+    SumConfig,
+    TermConfig,
+)
 
 __all__ = [
     "ContrastiveConfig",
-    "ContrieverConfig",
-    "ICTConfig",
-    "InfoNCEConfig",
-    "LaPraDoRConfig",
     "MaskedLanguageConfig",
     "MaskingConfig",
+    "Matryoshka2dConfig",
+    "MatryoshkaConfig",
     "ObjectiveConfig",
-    "QueueConfig",
     "RetroMAEConfig",
-    "SentenceConfig",
-    "SimCSEConfig",
-    "SpiderConfig",
+    "StarbucksConfig",
+    "SumConfig",
+    "SummandConfig",
+    "TermConfig",
+    "WrappedConfig",
 ]
 
-ObjectiveConfig = Annotated[
-    MaskedLanguageConfig
-    | RetroMAEConfig
-    | ContrastiveConfig
-    | ContrieverConfig
-    | ICTConfig
-    | LaPraDoRConfig
-    | SimCSEConfig
-    | SpiderConfig,
-    Field(discriminator="kind"),
-]
+WrappedConfig = Annotated[MaskedLanguageConfig | RetroMAEConfig | ContrastiveConfig, Field(discriminator="kind")]
+"""What may be asked of models inside the model: objectives that want nothing of an encoder but its last states."""
+
+_Plain = MaskedLanguageConfig | RetroMAEConfig | ContrastiveConfig
+_Summand = _Plain | MatryoshkaConfig | Matryoshka2dConfig | StarbucksConfig
+
+SummandConfig = Annotated[_Summand, Field(discriminator="kind")]
+"""Any objective but a sum."""
+
+ObjectiveConfig = Annotated[_Summand | SumConfig, Field(discriminator="kind")]
 """Any objective's options; `kind` says which."""
+
+for _composite in (MatryoshkaConfig, Matryoshka2dConfig, StarbucksConfig, TermConfig, SumConfig):
+    _composite.model_rebuild()  # now that what may stand inside them is known

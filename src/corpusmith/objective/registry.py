@@ -39,6 +39,10 @@ OBJECTIVES = {
     "laprador": ("corpusmith.objective.laprador", "LaPraDoR"),
     "simcse": ("corpusmith.objective.simcse", "SimCSE"),
     "spider": ("corpusmith.objective.spider", "Spider"),
+    "matryoshka": ("corpusmith.objective.matryoshka", "Matryoshka"),
+    "matryoshka_2d": ("corpusmith.objective.matryoshka_2d", "Matryoshka2d"),
+    "starbucks": ("corpusmith.objective.starbucks", "Starbucks"),
+    "sum": ("corpusmith.objective.sum", "Sum"),
 }
 """Module and class of each kind of objective."""
 
@@ -85,7 +89,7 @@ def save_parts(objective: Objective, kind: str, model: Path) -> None:
     from corpusmith.model.huggingface import HEAD, PARTS
 
     folder = model / PARTS
-    for name, tensors in ((kind, objective.parts()), (HEAD, objective.head_tensors())):
+    for name, tensors in (*objective.parts_by_kind(kind).items(), (HEAD, objective.head_tensors())):
         if tensors:
             folder.mkdir(exist_ok=True)
             contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}

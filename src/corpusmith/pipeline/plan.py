@@ -50,8 +50,8 @@ def make_plan(paths: Sequence[Path], recipe: Recipe, folder: Path) -> list[Plann
     tokens = done["tokens"].cost["tokens"] if "tokens" in done else _estimated_tokens(paths, recipe)
     speed = _encoding_speed(work)
     encoding_seconds = tokens / speed
-    config = work.base.encoder.config
-    vectors = int(tokens / PASSAGE_TOKENS) * config.hidden_size * 4
+    whole = work.whole_base.encoder
+    vectors = int(tokens / PASSAGE_TOKENS) * work.base.dimension * 4
     seconds = {
         "corpus": tokens / READ_TOKENS_A_SECOND,
         "tokens": tokens / INDEX_TOKENS_A_SECOND,
@@ -73,7 +73,7 @@ def make_plan(paths: Sequence[Path], recipe: Recipe, folder: Path) -> list[Plann
     left = _seconds_left(recipe, seconds)
     stages = {f"stage-{number}": stage for number, stage in enumerate(recipe.stages, 1)}
     plan: list[PlannedStep] = []
-    memory = Memory(config, work.base.encoder.parameter_count(), tokens, tokens / PASSAGE_TOKENS)
+    memory = Memory(whole.config, whole.parameter_count(), tokens, tokens / PASSAGE_TOKENS)
     untrained = held = memory.resting()  # freed memory is kept: it never falls from one step to the next
     for step in steps:
         planned: PlannedStep = {
@@ -103,10 +103,10 @@ def make_plan(paths: Sequence[Path], recipe: Recipe, folder: Path) -> list[Plann
 
 def _tokens_at_a_time(stage: StageConfig) -> int:
     """Tokens that pass through the encoder before anything of them is given up."""
-    objective = objective_class(stage.objective.kind)
-    if objective.divisible:
+    members = stage.objective.members()
+    if all(objective_class(options.kind).divisible for options in (stage.objective, *members)):
         return stage.training.micro_batch_tokens
-    step_tokens = stage.training.batch_tokens or objective.batch_tokens
+    step_tokens = stage.training.batch_tokens or objective_class(members[0].kind).batch_tokens
     return min(step_tokens, getattr(stage.objective, "recompute_above", step_tokens))
 
 
@@ -121,9 +121,11 @@ def _seconds_left(recipe: Recipe, seconds: dict[str, float]) -> float | None:
 def _most_training_seconds(stage: StageConfig, recipe: Recipe, tokens: float, speed: float) -> float:
     """What a stage takes if nothing stops it before its last epoch."""
     epoch = tokens
-    if isinstance(stage.objective, ContrastiveConfig):
+    members = stage.objective.members()
+    if isinstance(members[0], ContrastiveConfig):
         pairs = min(recipe.pairs.maximum, recipe.pairs.per_document * math.ceil(tokens / PASSAGE_TOKENS))
-        epoch = pairs * (1 + stage.objective.negatives) * PASSAGE_TOKENS
+        epoch = pairs * (1 + members[0].negatives) * PASSAGE_TOKENS
+    epoch *= len(members)
     return stage.training.max_epochs * epoch * TRAINING_COST / speed
 
 

@@ -161,7 +161,8 @@ def _validator(work: Workspace, start: Checkpoint) -> Validator | None:
     answers = np.array(sorted(work.corpus.document_ids.rows(queries.judged).values()))
     engine = work.engine("base", "heldout")
     pool = work.heldout.collection.subset(pool_of(engine, queries, answers, VALIDATION_NEIGHBOURS))
-    return Validator(start, pool, pool.lexical_index(work.recipe.lexical), queries, work.corpus.document_ids)
+    lexical = pool.lexical_index(work.recipe.lexical)
+    return Validator(start, pool, lexical, queries, work.corpus.document_ids, work.cut)
 
 
 def _report_training(work: Workspace, record: StepRecord | Evaluation | Notice) -> None:

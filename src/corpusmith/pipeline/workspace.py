@@ -35,6 +35,7 @@ from corpusmith.index.search import SearchEngine, SearchSettings
 from corpusmith.model.arithmetic import best_device
 from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.huggingface import load_checkpoint
+from corpusmith.model.nested import cut_checkpoint
 from corpusmith.pipeline.chain import Watcher
 from corpusmith.recipe import Recipe
 from corpusmith.retrieval.dense import DenseRetriever
@@ -108,9 +109,14 @@ class Workspace:
     # What is there already.
 
     @cached_property
-    def base(self) -> Checkpoint:
-        """The model to start from; nobody changes it."""
+    def whole_base(self) -> Checkpoint:
+        """The model that training starts from; nobody changes it."""
         return self._load_base()
+
+    @cached_property
+    def base(self) -> Checkpoint:
+        """The model to start from, in the size that searches; nobody changes it."""
+        return self.cut(self.whole_base)
 
     def _load_base(self) -> Checkpoint:
         model = self.recipe.model
@@ -183,11 +189,18 @@ class Workspace:
         return self._retrievers[step]
 
     def trained_checkpoint(self) -> Checkpoint:
-        """The model after the last stage."""
-        return self.stage_checkpoint(len(self.recipe.stages))
+        """The model after the last stage, in the size that searches."""
+        return self.cut(self.stage_checkpoint(len(self.recipe.stages)))
+
+    def cut(self, checkpoint: Checkpoint) -> Checkpoint:
+        """A checkpoint in the size that the recipe wants for search."""
+        search = self.recipe.search
+        if search.layers is None and search.dimension is None:
+            return checkpoint
+        return cut_checkpoint(checkpoint, search.layers, search.dimension)
 
     def stage_checkpoint(self, number: int) -> Checkpoint:
-        """The model after a stage of training, stages counted from 1; the base model after none.
+        """The whole model after a stage of training, stages counted from 1; the base model after none.
 
         It is loaded anew at every call, since training changes what it is given.
         """
@@ -240,4 +253,5 @@ def fingerprint(checkpoint: Checkpoint) -> str:
         digest.update(name.encode())
         digest.update(tensor.cpu().numpy().tobytes())
     use = [checkpoint.tokenizer.fingerprint, checkpoint.pooling, checkpoint.normalize, checkpoint.max_tokens]
+    use += [checkpoint.cut_dimension] if checkpoint.cut_dimension else []
     return digest_json([digest.hexdigest(), *use])

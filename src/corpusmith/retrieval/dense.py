@@ -62,13 +62,13 @@ class PackedBackend:
         self.dtype = dtype or DTYPES[fastest_precision(self.device)]
         self.arithmetic = f"{'int8, ' if int8 else ''}{self.dtype}"
         self._encoder = checkpoint.encoder.for_inference(self.dtype, int8)
-        self._pooling = checkpoint.pooling
+        self._pooling, self._dimension = checkpoint.pooling, checkpoint.dimension
 
     @torch.inference_mode()
     def encode(self, sequences: list[np.ndarray]) -> np.ndarray:
         """See `Backend`."""
         packed = pack(sequences).to(self.device)
-        pooled = pool(self._encoder(packed), packed, self._pooling)
+        pooled = pool(self._encoder(packed), packed, self._pooling)[:, : self._dimension]
         return torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy()
 
 
@@ -87,7 +87,7 @@ class DenseRetriever:
     def __init__(self, checkpoint: Checkpoint, backend: Backend | None = None, batch_tokens: int | None = None) -> None:
         self.backend = backend or PackedBackend(checkpoint)
         self.batch_tokens = batch_tokens or self.backend.batch_tokens
-        self._dimension = checkpoint.encoder.config.hidden_size
+        self._dimension = checkpoint.dimension
         self._name = checkpoint.name
         self._tokenizer = checkpoint.tokenizer
         self._max_tokens = checkpoint.max_tokens

@@ -106,7 +106,7 @@ def rectangles(sequences: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.nda
 
 
 def _exported(checkpoint: Checkpoint) -> torch.export.ExportedProgram:
-    encoder = PaddedEncoder(checkpoint.encoder, checkpoint.pooling)
+    encoder = PaddedEncoder(checkpoint.encoder, checkpoint.pooling, checkpoint.cut_dimension)
     batch = (torch.zeros(EXAMPLE, dtype=torch.int64), torch.ones(EXAMPLE, dtype=torch.bool))
     size = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=checkpoint.encoder.config.max_tokens)}
     return torch.export.export(encoder, batch, dynamic_shapes=(size, size))

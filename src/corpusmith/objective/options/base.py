@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from corpusmith.config import Config
+
+if TYPE_CHECKING:
+    from corpusmith.objective.config import ObjectiveConfig
 
 Need = Literal["pairs", "links"]
 """What an objective may want beside passages: training pairs, or the links between documents."""
@@ -19,3 +22,7 @@ class ObjectiveOptions(Config):
     def needs(self) -> frozenset[Need]:
         """What the pipeline must make ready beside passages."""
         return frozenset()
+
+    def members(self) -> tuple[ObjectiveConfig, ...]:
+        """The objectives it is made of; itself alone unless it wraps or sums others."""
+        return (cast("ObjectiveConfig", self),)
