@@ -93,7 +93,7 @@ def tiny_checkpoint(tiny_tokenizer: Tokenizer) -> Callable[..., SimpleNamespace]
         )
         encoder = Encoder(config, torch.Generator().manual_seed(7))
         parts = {"encoder": encoder, "head": None, "tokenizer": tiny_tokenizer, "pooling": "mean", "normalize": True}
-        return SimpleNamespace(**(parts | {"max_tokens": 32} | choices))
+        return SimpleNamespace(**(parts | {"max_tokens": 32, "parts": {}} | choices))
 
     return make
 

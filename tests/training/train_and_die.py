@@ -53,7 +53,7 @@ def attempt(folder: Path, last_step: int) -> None:
     )
     encoder = Encoder(config, torch.Generator().manual_seed(1))
     checkpoint = SimpleNamespace(
-        encoder=encoder, head=None, tokenizer=TOKENIZER, pooling="cls", normalize=True, max_tokens=24
+        encoder=encoder, head=None, tokenizer=TOKENIZER, pooling="cls", normalize=True, max_tokens=24, parts={}
     )
     objective = build_objective(RetroMAEConfig(), data, checkpoint, seed=1)
 

@@ -8,9 +8,21 @@ from pydantic import Field
 
 from corpusmith.objective.options.bottleneck import RetroMAEConfig
 from corpusmith.objective.options.contrast import ContrastiveConfig
+from corpusmith.objective.options.cross_encoder import PropConfig, RerankingConfig
 from corpusmith.objective.options.language import MaskedLanguageConfig, MaskingConfig
 
-__all__ = ["ContrastiveConfig", "MaskedLanguageConfig", "MaskingConfig", "ObjectiveConfig", "RetroMAEConfig"]
+__all__ = [
+    "ContrastiveConfig",
+    "MaskedLanguageConfig",
+    "MaskingConfig",
+    "ObjectiveConfig",
+    "PropConfig",
+    "RerankingConfig",
+    "RetroMAEConfig",
+]
 
-ObjectiveConfig = Annotated[MaskedLanguageConfig | RetroMAEConfig | ContrastiveConfig, Field(discriminator="kind")]
+ObjectiveConfig = Annotated[
+    MaskedLanguageConfig | RetroMAEConfig | ContrastiveConfig | PropConfig | RerankingConfig,
+    Field(discriminator="kind"),
+]
 """Any objective's options; `kind` says which."""

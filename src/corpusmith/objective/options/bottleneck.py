@@ -21,3 +21,7 @@ class RetroMAEConfig(MaskingConfig):
     visible_rate: float = Field(default=0.5, ge=0, lt=1)
     """Share of the other tokens that each position of the decoder sees beside the passage's vector. 0 to below 1;
     less makes the vector carry more."""
+
+    visible: Literal["random", "pmi"] = "random"
+    """Which of the other tokens. 'random': all alike. 'pmi': seldom those that tell most about their neighbours by
+    pointwise mutual information over the corpus, so that the vector must say what they would have told."""
