@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from corpusmith.errors import ArtefactError
-from corpusmith.objective.config import ContrastiveConfig, RetroMAEConfig
+from corpusmith.objective.config import (
+    ContrastiveConfig,
+    MaskedLanguageConfig,
+    PropConfig,
+    RerankingConfig,
+    RetroMAEConfig,
+)
 from corpusmith.training import checkpoint as checkpoint_module
 from corpusmith.training import log as log_module
 from corpusmith.training.budget import BudgetConfig
@@ -44,7 +50,21 @@ def cut_after(step: int):
 OPTIONS = {"checkpoint_minutes": 0, "validate": loss_score, "evaluations": 3, "held_out": 3, "tokens": 1200}
 
 
-@pytest.mark.parametrize("objective", [None, RetroMAEConfig(), ContrastiveConfig()])
+CURRICULUM = MaskedLanguageConfig(final_rate=0.6, final_mask_share=0.5, choose="importance", strategy_from=0.5)
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        None,
+        CURRICULUM,
+        RetroMAEConfig(),
+        RetroMAEConfig(visible="pmi"),
+        ContrastiveConfig(),
+        PropConfig(),
+        RerankingConfig(),
+    ],
+)
 def test_resumed_run_equals_uninterrupted_run(run, tmp_path, objective):
     run(tmp_path / "whole", objective, **OPTIONS)
     for step in (1, 4, 5, 9):

@@ -31,6 +31,9 @@ WINDOW = 4
 LONGEST_WORD = 63
 """Pieces of a word that are kept, where it is to be drawn."""
 
+FEWEST_COMMON = 5
+"""Passages that may always hold a word without making it a common one: in a small corpus a share says little."""
+
 K1, B = 1.2, 0.75
 """BM25's usual parameters (Robertson and Zaragoza 2009, section 3.5)."""
 
@@ -231,9 +234,9 @@ class WordStatistics:
     @classmethod
     def of(cls, counted: KeyCounts, passages: int, common_share: float) -> WordStatistics:
         """From occurrences and passages of words; what is in more than a share of all `passages`, and in more than
-        one, is common."""
+        `FEWEST_COMMON`, is common."""
         keys, counts, examples = counted.result()
-        is_common = counts[:, 1] > max(1.0, common_share * passages)
+        is_common = counts[:, 1] > max(FEWEST_COMMON, common_share * passages)
         kept = ~is_common
         occurrences = counts[kept, 0]
         return cls(keys[is_common], keys[kept], occurrences, np.cumsum(occurrences), examples[kept])

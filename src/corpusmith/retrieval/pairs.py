@@ -1,9 +1,10 @@
 """Training pairs for a retriever, made from the corpus itself or from labels.
 
 What an author put together belongs together: a title and its text, a heading and its section, a sentence and the
-rest of its document, two passages that follow each other, and the words that represent a passage best. Each pair is a query with the passage that answers it, the
-query's words taken out of the passage, since a retriever that learns to look for a verbatim copy has learnt nothing
-(Lee, Chang and Toutanova 2019, section 3.2, keep one query in ten in place; here none).
+rest of its document, two passages that follow each other; and the words that represent a passage best belong to it.
+Each pair is a query with the passage that answers it, the query's words taken out of the passage, since a retriever
+that learns to look for a verbatim copy has learnt nothing (Lee, Chang and Toutanova 2019, section 3.2, keep one query
+in ten in place; here none).
 
 A teacher then says how well other passages answer each query. It is the fused ranking of BM25 and the base model,
 which beats both its parts on every collection measured (docs/lab-notes.md): what the fusion knows is distilled into
