@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from benchmarks.claims.mechanics.prop import check
 from torch.nn import functional as F
 
 from corpusmith.corpus.shards import TokenShards
@@ -250,3 +251,6 @@ def test_training_teaches_which_words_represent_a_passage(make, tiny_checkpoint,
     assert after["accuracy"] > 0.7
     assert after["words"] < 0.9 * before["words"]
     assert after["language"] < 0.8 * before["language"]
+    found = check(objective, checkpoint.encoder, np.random.default_rng(0))
+    assert found["holds"]
+    assert found["accuracy"] > found["accuracy_with_another_passage"]

@@ -6,12 +6,15 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from benchmarks.claims.mechanics.reranking import check
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
+from corpusmith.corpus.shards import TokenShards
 from corpusmith.errors import CorpusError, ModelError
 from corpusmith.model.packed import pack
 from corpusmith.objective.config import PropConfig, RerankingConfig
+from corpusmith.objective.data import PairSet, TrainingData
 from corpusmith.objective.registry import build_objective, save_parts
 from corpusmith.objective.reranking import Reranking
 from corpusmith.training.budget import BudgetConfig
@@ -148,13 +151,25 @@ def test_cost_counts_every_pair(make, tiny_checkpoint):
     assert objective.flops(encoder, batch) == pytest.approx(3 * expected)
 
 
-def test_training_puts_the_positive_first(make, tiny_checkpoint, tmp_path):
-    checkpoint = tiny_checkpoint(pooling="cls")
-    objective = make(checkpoint=checkpoint)
-    config = TrainingConfig(
-        learning_rate=1e-3, fresh_learning_rate=1e-3, batch_tokens=600, max_epochs=10**6, precision="float32"
+def test_training_puts_the_positive_first_for_its_own_query_alone(tiny_checkpoint, tmp_path):
+    """Queries and passages are of one of two topics of four words each; a query's negatives are of the other topic."""
+    rng, checkpoint = np.random.default_rng(0), tiny_checkpoint()
+    topics = np.arange(60) % 2
+    passages = shards_of(10 + 4 * topics[:, None] + rng.integers(0, 4, (60, 8)))
+    pairs = PairSet(
+        queries=shards_of(10 + 4 * topics[:, None] + rng.integers(0, 4, (60, 3))),
+        positives=passages,
+        negatives=np.stack([(np.arange(60) + 1) % 60, (np.arange(60) + 7) % 60], axis=1),
+        documents=np.arange(60),
+        kinds=np.zeros(60, dtype=np.int64),
+        kind_names=("topic",),
     )
-    batch = objective.collate(range(24), np.random.default_rng(1))
+    data = TrainingData(passages, np.arange(60), np.arange(60), pairs)
+    objective = Reranking(RerankingConfig(), data, checkpoint, seed=0)
+    config = TrainingConfig(
+        learning_rate=3e-3, fresh_learning_rate=3e-3, batch_tokens=600, max_epochs=10**6, precision="float32"
+    )
+    batch = objective.collate(range(60), np.random.default_rng(1))
     with torch.no_grad():
         before = objective.loss(checkpoint.encoder, batch)
     train(checkpoint.encoder, objective, config, BudgetConfig(tokens=40_000), tmp_path, seed=0)
@@ -162,3 +177,8 @@ def test_training_puts_the_positive_first(make, tiny_checkpoint, tmp_path):
         after = objective.loss(checkpoint.encoder, batch)
     assert float(after.total) < 0.5 * float(before.total)
     assert after.parts["accuracy"] > 0.8
+    assert check(objective, checkpoint.encoder, np.random.default_rng(0))["holds"]
+
+
+def shards_of(texts: np.ndarray) -> TokenShards:
+    return TokenShards(texts.reshape(-1).astype(np.uint16), np.arange(0, texts.size + 1, texts.shape[1]))

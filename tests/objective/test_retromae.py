@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from benchmarks.claims.mechanics import pmi
 
 from corpusmith.model.pooling import pool
 from corpusmith.objective.config import RetroMAEConfig
@@ -203,3 +204,15 @@ def test_the_encoders_loss_is_its_mean_at_any_rate_of_a_curriculum(tiny_checkpoi
         assert share == pytest.approx(0.2 + 0.6 * progress, abs=0.03)
         loss = objective.loss(checkpoint.encoder, batch)
         assert loss.parts["encoder"] == pytest.approx(np.log(checkpoint.encoder.config.vocabulary_size), rel=0.05)
+
+
+def test_the_mechanical_check_compares_both_masks_at_the_same_rate(tiny_checkpoint, tiny_data):
+    objective, encoder = (
+        RetroMAE(RetroMAEConfig(visible="pmi"), tiny_data, tiny_checkpoint(), seed=0),
+        tiny_checkpoint().encoder,
+    )
+    found = pmi.check(objective, encoder, np.random.default_rng(0))
+    assert found["pmi_seen"] == pytest.approx(found["random_seen"], abs=0.02)
+    assert found["pmi_loss"] != found["random_loss"]
+    assert found["holds"] == (found["pmi_loss"] > found["random_loss"])
+    assert objective.pairs is not None

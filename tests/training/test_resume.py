@@ -179,7 +179,8 @@ def test_what_minutes_buy_is_settled_once_and_a_resumed_run_keeps_to_it(run, tmp
     assert ending(tmp_path / "cut") == ending(tmp_path / "whole")
 
 
-def test_a_crash_during_an_evaluation_costs_the_evaluation_alone(run, tmp_path):
+@pytest.mark.parametrize("objective", [None, CURRICULUM])
+def test_a_crash_during_an_evaluation_costs_the_evaluation_alone(run, tmp_path, objective):
     calls = 0
 
     def dies_the_second_time(encoder) -> float:
@@ -189,7 +190,7 @@ def test_a_crash_during_an_evaluation_costs_the_evaluation_alone(run, tmp_path):
             raise PowerCut
         return loss_score(encoder)
 
-    options = OPTIONS | {"checkpoint_minutes": 60}
+    options = OPTIONS | {"checkpoint_minutes": 60, "objective": objective}
     run(tmp_path / "whole", **options)
     with pytest.raises(PowerCut):
         run(tmp_path / "cut", **options | {"validate": dies_the_second_time})

@@ -20,6 +20,8 @@ with them. Where the model has none from here but from PROP, these are gone on w
 Where we depart from the paper or it is silent:
 - Negatives come from the ranking that mined the pairs (fused BM25 and dense), as many as there are; passages of the
   positive's own document are none. A query without any has nothing to learn and does not count.
+- It is made for judged pairs. In pairs made from the corpus the query's words are taken out of the positive alone, and
+  an encoder that reads both texts sees that at once.
 
 Example:
     >>> objective = build_objective(RerankingConfig(), data, checkpoint, seed=0)

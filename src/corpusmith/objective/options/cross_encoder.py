@@ -36,7 +36,8 @@ class PropConfig(MaskingConfig):
 
 
 class RerankingConfig(ObjectiveOptions):
-    """Reranking: a cross-encoder scores a query's own passage above the passages mined for it."""
+    """Reranking: a cross-encoder scores a query's own passage above the passages mined for it. For judged pairs
+    (`pairs.source = "labels"`)."""
 
     kind: Literal["reranking"] = "reranking"
     """Reranking with a cross-encoder."""
