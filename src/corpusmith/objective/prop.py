@@ -66,6 +66,10 @@ if TYPE_CHECKING:
     from corpusmith.model.checkpoint import Checkpoint
 
 
+TIE = 1e-9
+"""Log-likelihoods nearer than this differ by the order of summation alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class WordSets:
     """Two sets of words of one passage: `likelier` and `other`, int64 ids of their tokens; `differ`, whether one of
@@ -97,8 +101,7 @@ class Prop(PassageObjective):
         self.words = count_words(
             data.passages, self.rows, self.masking.is_word_start, self.masking.is_ordinary, config.common_share
         )
-        words_a_passage = self.words.occurrences.sum() / len(self.rows)
-        self.smoothing = max(1e-3, config.smoothing * float(words_a_passage))
+        self.smoothing = max(1e-3, config.smoothing * self.words.total / len(self.rows))
         self.mean_tokens = float(np.minimum(data.passages.lengths[self.rows], self.max_tokens - SPECIALS).mean())
         self.head, self.head_is_fresh = masked_language_head(checkpoint, seed)
         self.score = ScoreHead(checkpoint.encoder.config, torch.Generator().manual_seed(seed))
@@ -154,7 +157,7 @@ class Prop(PassageObjective):
             )
             for i in ((0, 1) if first >= second else (1, 0))
         )
-        return WordSets(likelier, other, bool(len(keys) and first != second))
+        return WordSets(likelier, other, bool(len(keys) and abs(first - second) > TIE))
 
     def loss(self, encoder: Encoder, batch: Batch) -> Loss:
         """The hinge between the scores of a passage's two sets, and the cross-entropy of the hidden tokens."""
