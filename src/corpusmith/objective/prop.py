@@ -34,8 +34,9 @@ Example:
     >>> train(checkpoint.encoder, objective, TrainingConfig(), BudgetConfig(minutes=10), folder, seed=0)
 
 Relations: masked language modelling is the second term alone; `reranking` has the same input and head, with real
-queries and mined passages. The model is then a cross-encoder: its vectors are not trained. For a dense model the
-likelier sets are made into queries instead (`pairs.kinds` with "words").
+queries and mined passages. The model is then a cross-encoder: its vectors are not trained, so what training watches
+says nothing of it (switch `training.keep_best` off). For a dense model the likelier sets are made into queries instead
+(`pairs.kinds` with "words").
 
 Citation: Ma, Guo, Zhang, Fan, Ji, Cheng (2021), "PROP: Pre-training with Representative Words Prediction for Ad-hoc
 Retrieval", WSDM, section 3.

@@ -28,7 +28,8 @@ Example:
     >>> train(checkpoint.encoder, objective, TrainingConfig(), BudgetConfig(minutes=10), folder, seed=0)
 
 Relations: the contrastive objective asks the same of two vectors that know nothing of each other, against all passages
-of the batch. The model is a cross-encoder afterwards: its vectors are not trained, and search should not use them.
+of the batch. The model is a cross-encoder afterwards: its vectors are not trained, search should not use them, and
+what training watches says nothing of it (switch `training.keep_best` off).
 
 Citation: Nogueira, Cho (2019), "Passage Re-ranking with BERT" (the model); Gao, Dai, Callan (2021), "Rethink Training
 of BERT Rerankers in Multi-Stage Retrieval Pipeline", section 3 (the loss over a query's own mined list).
