@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from benchmarks.claims.mechanics import curriculum, rom
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
@@ -109,3 +110,29 @@ def test_the_head_costs_only_what_is_hidden(objective, tiny_checkpoint):
     width, vocabulary = encoder.config.hidden_size, encoder.config.vocabulary_size
     head = 2 * len(batch.inputs.targets) * width * (width + vocabulary)
     assert objective.flops(encoder, batch) == pytest.approx(3 * (forward + head))
+
+
+def test_by_importance_what_is_hidden_is_rarer_at_the_same_rate(tiny_checkpoint, tiny_data):
+    checkpoint = tiny_checkpoint()
+    found = [
+        rom.check(
+            MaskedLanguage(MaskedLanguageConfig(choose=choose), tiny_data, checkpoint, seed=0),
+            checkpoint.encoder,
+            np.random.default_rng(0),
+        )
+        for choose in ("random", "importance")
+    ]
+    assert [one["holds"] for one in found] == [False, True]
+    assert found[0]["rate"] == pytest.approx(found[1]["rate"])
+
+
+def test_a_curriculum_hides_what_it_says_in_training(tiny_checkpoint, tiny_data):
+    checkpoint = tiny_checkpoint()
+    config = MaskedLanguageConfig(masking_rate=0.2, final_rate=0.6, strategy_from=0.5, whole_words=True)
+    objective = MaskedLanguage(config, tiny_data, checkpoint, seed=0)
+    assert curriculum.check(objective, checkpoint.encoder, np.random.default_rng(0))["holds"]
+    hidden = []
+    for progress in (0.0, 1.0):
+        objective.progress = progress
+        hidden.append(len(objective.collate(range(24), np.random.default_rng(0)).inputs.targets))
+    assert hidden[1] / hidden[0] == pytest.approx(3, rel=0.15)

@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from benchmarks.claims.mechanics import pmi
 
 from corpusmith.model.pooling import pool
 from corpusmith.objective.config import RetroMAEConfig
@@ -152,3 +153,66 @@ def test_an_encoder_with_rotary_positions_is_trained_as_well(tiny_checkpoint, ti
     loss = objective.loss(checkpoint.encoder, objective.collate(range(4), np.random.default_rng(0)))
     loss.total.backward()
     assert checkpoint.encoder.layers[0].attention.qkv.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3, 0.5, 0.8])
+def test_by_mutual_information_the_rate_stays_and_what_tells_most_is_seen_least(tiny_checkpoint, tiny_data, rate):
+    config = RetroMAEConfig(visible="pmi", visible_rate=rate)
+    objective = RetroMAE(config, tiny_data, tiny_checkpoint(), seed=0)
+    seen = np.zeros(2)
+    high, low = [], []
+    for seed in range(20):
+        batch = objective.collate(range(24), np.random.default_rng(seed))
+        ids = batch.inputs.original.ids.numpy()
+        value = objective.pairs.informativeness(
+            np.where(np.isin(ids, objective.tokenizer.special_ids), -1, ids), batch.lengths
+        )
+        for square, tells, length in zip(
+            batch.inputs.visible.numpy(), np.split(value, np.cumsum(batch.lengths)[:-1]), batch.lengths, strict=True
+        ):
+            assert square[:, 0].all()
+            assert not square[np.arange(1, length), np.arange(1, length)].any()
+            others = ~np.eye(length, dtype=bool)[:, 1:]
+            columns = (square[:length, 1:length] & others).sum(axis=0) / others.sum(axis=0)
+            seen += [columns.sum(), len(columns)]
+            order = np.argsort(tells[1:], kind="stable")
+            low.append(columns[order[: length // 3]].mean())
+            high.append(columns[order[-(length // 3) :]].mean())
+    assert seen[0] / seen[1] == pytest.approx(rate, abs=0.01)
+    if rate:
+        assert np.mean(high) < np.mean(low) - 0.9 * min(rate, 1 - rate)
+
+
+def test_collating_by_mutual_information_may_be_done_in_parts(tiny_checkpoint, tiny_data):
+    objective = RetroMAE(RetroMAEConfig(visible="pmi"), tiny_data, tiny_checkpoint(), seed=0)
+    whole = objective.collate([3, 1, 15, 8], np.random.default_rng(9)).inputs.visible
+    rng = np.random.default_rng(9)
+    parts = [objective.collate(part, rng).inputs.visible for part in ([3, 1], [15, 8])]
+    for square, found in zip(whole, [*parts[0], *parts[1]], strict=True):
+        size = min(len(square), len(found))
+        assert torch.equal(square[:size, :size], found[:size, :size])
+
+
+def test_the_encoders_loss_is_its_mean_at_any_rate_of_a_curriculum(tiny_checkpoint, tiny_data):
+    checkpoint = tiny_checkpoint()
+    config = RetroMAEConfig(masking_rate=0.2, final_rate=0.8, whole_words=False)
+    objective = RetroMAE(config, tiny_data, checkpoint, seed=0)
+    for progress in (0.0, 1.0):
+        objective.progress = progress
+        batch = objective.collate(range(24), np.random.default_rng(0))
+        share = len(batch.inputs.encoder.targets) / len(batch.inputs.targets)
+        assert share == pytest.approx(0.2 + 0.6 * progress, abs=0.03)
+        loss = objective.loss(checkpoint.encoder, batch)
+        assert loss.parts["encoder"] == pytest.approx(np.log(checkpoint.encoder.config.vocabulary_size), rel=0.05)
+
+
+def test_the_mechanical_check_compares_both_masks_at_the_same_rate(tiny_checkpoint, tiny_data):
+    objective, encoder = (
+        RetroMAE(RetroMAEConfig(visible="pmi"), tiny_data, tiny_checkpoint(), seed=0),
+        tiny_checkpoint().encoder,
+    )
+    found = pmi.check(objective, encoder, np.random.default_rng(0))
+    assert found["pmi_seen"] == pytest.approx(found["random_seen"], abs=0.02)
+    assert found["pmi_loss"] != found["random_loss"]
+    assert found["holds"] == (found["pmi_loss"] > found["random_loss"])
+    assert objective.pairs is not None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from corpusmith.corpus.base import Document
 from corpusmith.corpus.build import build_corpus
 from corpusmith.corpus.config import CorpusConfig
 from corpusmith.corpus.store import Corpus
+from corpusmith.objective.statistics import WordStatistics
 from corpusmith.retrieval.pairs import (
     Pair,
     PairsConfig,
@@ -21,6 +24,7 @@ from corpusmith.retrieval.pairs import (
     open_pairs,
     save_pairs,
 )
+from corpusmith.retrieval.word_sets import WordSets
 
 
 @pytest.fixture
@@ -46,6 +50,51 @@ def test_a_query_is_not_left_in_its_positive(corpus: Corpus) -> None:
     pairs = make_pairs(corpus, PairsConfig(), np.array([]), seed=0)
     assert {pair.kind for pair in pairs} == {"title", "sentence"}
     assert all(pair.query not in pair.positive for pair in pairs)
+
+
+def test_words_make_queries_that_are_the_passages_own_and_no_longer_in_it(corpus: Corpus) -> None:
+    config = PairsConfig(kinds=("words",))
+    pairs = make_pairs(corpus, config, np.array([]), seed=0)
+    assert {pair.kind for pair in pairs} == {"words"}
+    assert len(pairs) > 0.8 * corpus.n_passages
+    for pair in pairs:
+        words, content = pair.query.split(), corpus.passage(pair.row).content
+        assert len(words) >= 2
+        assert len({word.casefold() for word in words}) == len(words)
+        left = set(re.findall(r"\w+", pair.positive.casefold()))
+        assert set(words) <= set(re.findall(r"\w+", content))
+        assert not left & {word.casefold() for word in words}
+    queries = " ".join(pair.query.casefold() for pair in pairs).split()
+    assert not {"the", "of"} & set(queries)
+    assert make_pairs(corpus, config, np.array([]), seed=0) == pairs
+    assert make_pairs(corpus, config, np.array([]), seed=1) != pairs
+
+
+def test_of_two_word_sets_the_likelier_is_the_query(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    sets = WordSets(corpus, np.arange(corpus.n_documents), seed=0)
+    asked = []
+
+    def likelihood(self: WordStatistics, words: np.ndarray, document: np.ndarray, smoothing: float) -> np.ndarray:
+        asked.append((words, document, smoothing))
+        return np.array([-2.0, -1.0])
+
+    passage = corpus.passage(0)
+    monkeypatch.setattr(WordStatistics, "log_likelihood", likelihood)
+    second = sets.query(passage)
+    monkeypatch.setattr(WordStatistics, "log_likelihood", lambda *asked: -likelihood(*asked))
+    first = sets.query(passage)
+    assert first != second
+    assert len(asked[0][0]) == 2
+    assert np.isin(asked[0][0], asked[0][1]).all()
+    assert asked[0][2] == pytest.approx(sets._statistics.total / corpus.n_passages)
+
+
+def test_a_passage_with_one_word_or_common_words_alone_gives_no_query(corpus: Corpus) -> None:
+    sets = WordSets(corpus, np.arange(corpus.n_documents), seed=0)
+    passage = corpus.passage(0)
+    for text in ("", "Uncommon", "the of the", "the uncommon Uncommon"):
+        assert sets.query(replace(passage, text=text)) == ""
+    assert set(sets.query(replace(passage, text="rare thing")).split()) == {"rare", "thing"}
 
 
 def test_excluded_documents_give_no_pairs(corpus: Corpus) -> None:

@@ -21,6 +21,7 @@ from corpusmith.objective.config import (
     SimLMConfig,
     TSDAEConfig,
 )
+from corpusmith.objective.masked_language import MaskedLanguage
 from corpusmith.objective.registry import build_objective
 from corpusmith.training import loop as loop_module
 from corpusmith.training.batches import epoch_batches
@@ -77,6 +78,24 @@ def test_training_lowers_the_loss(run, tmp_path, objective):
     run(tmp_path, objective, tokens=8000, max_epochs=100)
     losses = [line["loss"] for line in log_lines(tmp_path)]
     assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
+
+
+def test_progress_is_the_steps_own_but_the_middle_for_costs_and_the_end_for_held_out_examples(
+    run, tmp_path, monkeypatch
+):
+    seen, collate = [], MaskedLanguage.collate
+
+    def noting(self, examples, rng):
+        seen.append(self.progress)
+        return collate(self, examples, rng)
+
+    monkeypatch.setattr(MaskedLanguage, "collate", noting)
+    result, _ = run(tmp_path, tokens=1000, held_out=3, evaluations=2)
+    first = seen.index(0.0)
+    assert seen[0] == 1
+    assert set(seen[1:first]) == {0.5}
+    assert [value for value in seen[first:] if value < 1] == [step / result.steps for step in range(result.steps)]
+    assert seen[first:].count(1) == 2
 
 
 def test_seeds_differ_and_the_same_seed_repeats(run, tmp_path):

@@ -81,7 +81,7 @@ class BagOfWords(PassageObjective):
 
     def __init__(self, config: BagOfWordsConfig, data: TrainingData, checkpoint: Checkpoint, seed: int) -> None:
         super().__init__(data, checkpoint)
-        self.masking = Masking(config, checkpoint.tokenizer)
+        self.masking = Masking(config, checkpoint.tokenizer, data)
         self.head, self.head_is_fresh = masked_language_head(checkpoint, seed)
 
     def collate(self, examples: Sequence[int] | np.ndarray, rng: np.random.Generator) -> Batch:
@@ -90,7 +90,7 @@ class BagOfWords(PassageObjective):
         lengths = np.array([len(sequence) for sequence in sequences])
         original = pack(sequences)
         ids = original.ids.numpy()
-        masked = self.masking(ids, lengths, rng.random((len(ids), 3)))
+        masked = self.masking(ids, lengths, rng.random((len(ids), 3)), self.progress)
         bags = bags_of(ids, lengths, self.masking.is_ordinary)
         return Batch(lengths, BagInputs(masked_inputs(original, masked), bags))
 
@@ -100,7 +100,7 @@ class BagOfWords(PassageObjective):
         packed = inputs.encoder.packed.to(next(encoder.parameters()).device)
         hidden = encoder(packed)
         words = int(inputs.bags.lengths.sum())
-        expected = self.masking.config.masking_rate * words
+        expected = self.masking.rate(self.progress) * words
         encoder_loss = named_tokens_loss(
             encoder, self.head, hidden, inputs.encoder.places, inputs.encoder.targets, units=expected
         )

@@ -85,11 +85,15 @@ class Objective(nn.Module, ABC):
     dropout: float = 0.0
     """Share of the encoder's activations that are dropped in training."""
 
+    continues: tuple[str, ...] = ()
+    """Kinds of objectives whose parts it begins with, where the model has none of its own kind."""
+
     continued: bool = False
     """Whether its own parts come from earlier training and not from chance."""
 
     progress: float = 0.0
-    """Share of the run's steps that lie behind, 0 to 1; set before the batches of a step are collated."""
+    """Share of the run's steps that lie behind, 0 to 1; set before the batches of a step are collated. It is 0.5
+    where a run's cost is measured, and 1 for the examples held out."""
 
     def __init__(self, data: TrainingData, checkpoint: Checkpoint) -> None:
         super().__init__()

@@ -85,7 +85,7 @@ class Condenser(PassageObjective):
                 f"early_layers = {self.early_layers}, but the encoder has {layers} layers and at least one must be a "
                 f"late one; set it to {layers - 1} or less."
             )
-        self.masking = Masking(config, checkpoint.tokenizer)
+        self.masking = Masking(config, checkpoint.tokenizer, data)
         self.head, self.head_is_fresh = masked_language_head(checkpoint, seed)
         generator = torch.Generator().manual_seed(seed)
         self.decoder = BottleneckDecoder(checkpoint.encoder.config, config.head_layers, None, generator)
@@ -100,7 +100,7 @@ class Condenser(PassageObjective):
         """The sequences packed, with tokens hidden as `draws` (`float[T, 3]`, uniform in [0, 1)) decide."""
         packed = pack(sequences)
         lengths = packed.lengths.numpy().astype(np.int64)
-        return masked_inputs(packed, self.masking(packed.ids.numpy(), lengths, draws))
+        return masked_inputs(packed, self.masking(packed.ids.numpy(), lengths, draws, self.progress))
 
     def loss(self, encoder: Encoder, batch: Batch) -> Loss:
         """Mean cross-entropy of the hidden tokens, named by the encoder and by the head."""

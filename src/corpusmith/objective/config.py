@@ -1,4 +1,4 @@
-"""Any objective's options: the union of those in `options`, from which `kind` selects."""
+"""Any objective's options: the unions of those in `options`, from which `kind` selects."""
 
 from __future__ import annotations
 
@@ -6,9 +6,30 @@ from typing import Annotated
 
 from pydantic import Field
 
-from corpusmith.objective.options.bottleneck import RetroMAEConfig
-from corpusmith.objective.options.contrast import ContrastiveConfig
-from corpusmith.objective.options.language import MaskedLanguageConfig, MaskingConfig
+from corpusmith.objective.options.bottleneck import (
+    BagOfWordsConfig,
+    CoCondenserConfig,
+    CondenserConfig,
+    DupMAEConfig,
+    RetroMAEConfig,
+)
+from corpusmith.objective.options.contrast import (
+    ContrastiveConfig,
+    ContrieverConfig,
+    ICTConfig,
+    LaPraDoRConfig,
+    SimCSEConfig,
+    SpiderConfig,
+)
+from corpusmith.objective.options.cross_encoder import PropConfig, RerankingConfig
+from corpusmith.objective.options.denoising import (
+    CoTMAEConfig,
+    ElectraConfig,
+    SeedEncoderConfig,
+    SimLMConfig,
+    TSDAEConfig,
+)
+from corpusmith.objective.options.language import MaskedLanguageConfig
 from corpusmith.objective.options.nested import (
     Matryoshka2dConfig,
     MatryoshkaConfig,
@@ -18,16 +39,31 @@ from corpusmith.objective.options.nested import (
 )
 
 __all__ = [
+    "BagOfWordsConfig",
+    "CoCondenserConfig",
+    "CoTMAEConfig",
+    "CondenserConfig",
     "ContrastiveConfig",
+    "ContrieverConfig",
+    "DupMAEConfig",
+    "ElectraConfig",
+    "ICTConfig",
+    "LaPraDoRConfig",
     "MaskedLanguageConfig",
-    "MaskingConfig",
     "Matryoshka2dConfig",
     "MatryoshkaConfig",
     "ObjectiveConfig",
+    "PropConfig",
+    "RerankingConfig",
     "RetroMAEConfig",
+    "SeedEncoderConfig",
+    "SimCSEConfig",
+    "SimLMConfig",
+    "SpiderConfig",
     "StarbucksConfig",
     "SumConfig",
     "SummandConfig",
+    "TSDAEConfig",
     "TermConfig",
     "WrappedConfig",
 ]
@@ -35,7 +71,27 @@ __all__ = [
 WrappedConfig = Annotated[MaskedLanguageConfig | RetroMAEConfig | ContrastiveConfig, Field(discriminator="kind")]
 """What may be asked of models inside the model: objectives that want nothing of an encoder but its last states."""
 
-_Plain = MaskedLanguageConfig | RetroMAEConfig | ContrastiveConfig
+_Plain = (
+    MaskedLanguageConfig
+    | RetroMAEConfig
+    | DupMAEConfig
+    | BagOfWordsConfig
+    | CondenserConfig
+    | CoCondenserConfig
+    | SimLMConfig
+    | SeedEncoderConfig
+    | CoTMAEConfig
+    | TSDAEConfig
+    | ElectraConfig
+    | PropConfig
+    | RerankingConfig
+    | ContrastiveConfig
+    | ICTConfig
+    | SpiderConfig
+    | ContrieverConfig
+    | LaPraDoRConfig
+    | SimCSEConfig
+)
 _Summand = _Plain | MatryoshkaConfig | Matryoshka2dConfig | StarbucksConfig
 
 SummandConfig = Annotated[_Summand, Field(discriminator="kind")]

@@ -55,7 +55,7 @@ from corpusmith.errors import CorpusError
 from corpusmith.model.encoder import Encoder
 from corpusmith.objective.base import Batch, Loss
 from corpusmith.objective.config import ContrastiveConfig
-from corpusmith.objective.data import PairSet, TrainingData
+from corpusmith.objective.data import PairSet, TrainingData, draw_negatives
 from corpusmith.objective.info_nce import InfoNCEObjective, PairInputs, excluded_candidates, info_nce
 
 if TYPE_CHECKING:
@@ -117,9 +117,7 @@ class Contrastive(InfoNCEObjective):
 
     def _draw(self, negatives: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """`int64[B, K]` columns of the negatives drawn for each query without repetition, -1 where there are fewer."""
-        key = np.where(negatives >= 0, rng.random(negatives.shape), 2.0)
-        drawn = np.argsort(key, axis=1)[:, : self.config.negatives]
-        return np.where(np.take_along_axis(key, drawn, axis=1) < 2.0, drawn, -1)
+        return draw_negatives(negatives, self.config.negatives, rng)
 
     def _taught(
         self, numbers: np.ndarray, columns: np.ndarray, rows: np.ndarray, unique_rows: np.ndarray

@@ -94,9 +94,9 @@ class CoTMAE(Objective):
         self.pairs = _neighbours(data)
         if len(self.pairs) == 0:
             raise CorpusError("there is no passage of two tokens and no two passages of a document; add documents.")
-        decoder_masking = config.model_copy(update={"masking_rate": config.decoder_masking_rate})
-        self.encoder_masking = Masking(config, checkpoint.tokenizer)
-        self.decoder_masking = Masking(decoder_masking, checkpoint.tokenizer)
+        decoder_masking = config.model_copy(update={"masking_rate": config.decoder_masking_rate, "final_rate": None})
+        self.encoder_masking = Masking(config, checkpoint.tokenizer, data)
+        self.decoder_masking = Masking(decoder_masking, checkpoint.tokenizer, data)
         self.head, self.head_is_fresh = masked_language_head(checkpoint, seed)
         source = torch.Generator().manual_seed(seed)
         self.decoder = BottleneckDecoder(checkpoint.encoder.config, config.decoder_layers, self.max_tokens, source)
@@ -117,8 +117,8 @@ class CoTMAE(Objective):
         original, drawn = pack(sequences), np.concatenate(draws)
         ids, lengths = original.ids.numpy(), original.lengths.numpy().astype(np.int64)
         inputs = SpanInputs(
-            encoder=masked_inputs(original, self.encoder_masking(ids, lengths, drawn[:, :3])),
-            decoder=masked_inputs(original, self.decoder_masking(ids, lengths, drawn[:, 3:])),
+            encoder=masked_inputs(original, self.encoder_masking(ids, lengths, drawn[:, :3], self.progress)),
+            decoder=masked_inputs(original, self.decoder_masking(ids, lengths, drawn[:, 3:], self.progress)),
             tokens=int(self.encoder_masking.is_ordinary[ids].sum()),
         )
         return Batch(lengths, inputs)
@@ -136,7 +136,7 @@ class CoTMAE(Objective):
         inputs: SpanInputs = batch.inputs
         masked = inputs.encoder.packed.to(next(encoder.parameters()).device)
         hidden = encoder(masked)
-        expected = self.encoder_masking.config.masking_rate * inputs.tokens
+        expected = self.encoder_masking.rate(self.progress) * inputs.tokens
         encoder_loss = named_tokens_loss(
             encoder, self.head, hidden, inputs.encoder.places, inputs.encoder.targets, units=expected
         )
@@ -151,7 +151,7 @@ class CoTMAE(Objective):
         packed = hidden.packed.to(vectors.device)
         neighbours = vectors.view(-1, 2, vectors.shape[1]).flip(1).flatten(0, 1)
         restored = self.decoder(neighbours, encoder.embeddings.tokens(packed.ids), packed, encoder.compute_dtype)
-        expected = self.decoder_masking.config.masking_rate * inputs.tokens
+        expected = self.decoder_masking.rate(self.progress) * inputs.tokens
         return named_tokens_loss(encoder, self.head, restored, hidden.places, hidden.targets, units=expected)
 
     def flops(self, encoder: Encoder, batch: Batch) -> float:

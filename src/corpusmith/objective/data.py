@@ -42,3 +42,11 @@ class TrainingData:
     documents: np.ndarray
     pairs: PairSet | None = None
     links: np.ndarray | None = None
+
+
+def draw_negatives(negatives: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """`int64[B, K]` columns of `negatives[B, M]`, drawn for each query without repetition, at most `most`; -1 stands
+    where there are fewer, in both."""
+    key = np.where(negatives >= 0, rng.random(negatives.shape), 2.0)
+    drawn = np.argsort(key, axis=1)[:, :most]
+    return np.where(np.take_along_axis(key, drawn, axis=1) < 2.0, drawn, -1)

@@ -97,7 +97,7 @@ class Electra(PassageObjective):
     def __init__(self, config: ElectraConfig, data: TrainingData, checkpoint: Checkpoint, seed: int) -> None:
         super().__init__(data, checkpoint)
         self.detection_weight = config.detection_weight
-        self.masking = Masking(config, checkpoint.tokenizer)
+        self.masking = Masking(config, checkpoint.tokenizer, data)
         source, size = torch.Generator().manual_seed(seed), checkpoint.encoder.config
         self.generator = Generator(size, config.generator_width, self.max_tokens, self.masking.ordinary_ids, source)
         self.detector = DetectionHead(size, source)
@@ -107,7 +107,7 @@ class Electra(PassageObjective):
         original = pack(self.sequences(examples))
         ids, lengths = original.ids.numpy(), original.lengths.numpy().astype(np.int64)
         draws = rng.random((len(ids), 4))
-        masked = self.masking(ids, lengths, draws[:, :3])
+        masked = self.masking(ids, lengths, draws[:, :3], self.progress)
         places = torch.from_numpy(np.flatnonzero(self.masking.is_ordinary[ids]))
         return Batch(lengths, ElectraInputs(generator_inputs(original, masked, draws[:, 3]), original, places))
 
@@ -117,7 +117,7 @@ class Electra(PassageObjective):
         device = next(encoder.parameters()).device
         masked = inputs.generator.masked
         states = self.generator(encoder, masked.packed.to(device))
-        expected = self.masking.config.masking_rate * len(inputs.places)
+        expected = self.masking.rate(self.progress) * len(inputs.places)
         generator_loss = named_tokens_loss(
             encoder, self.generator.head, states, masked.places, masked.targets, units=expected
         )

@@ -27,7 +27,7 @@ from corpusmith.model.encoder import Encoder
 from corpusmith.model.packed import PackedBatch, pack
 from corpusmith.model.pooling import pool
 from corpusmith.objective.base import Batch, Loss, Objective
-from corpusmith.objective.config import InfoNCEConfig
+from corpusmith.objective.options.contrast import InfoNCEConfig
 from corpusmith.objective.pieces import of_each, runs
 
 

@@ -23,6 +23,9 @@ Example:
     >>> objective = build_objective(MaskedLanguageConfig(masking_rate=0.3), data, checkpoint, seed=0)
     >>> train(checkpoint.encoder, objective, TrainingConfig(), BudgetConfig(minutes=5), folder, seed=0)
 
+Which tokens are hidden, and how that changes over training, is `objective/masking.py`'s business: `choose =
+"importance"` is retrieval oriented masking, `final_rate`, `final_mask_share` and `strategy_from` make a curriculum.
+
 Relations: RetroMAE contains this loss and adds a decoder that reads the passage's vector; on a model that already
 makes good vectors, masked language modelling alone adapts the words but may spoil the vectors.
 
@@ -67,14 +70,15 @@ class MaskedLanguage(PassageObjective):
 
     def __init__(self, config: MaskedLanguageConfig, data: TrainingData, checkpoint: Checkpoint, seed: int) -> None:
         super().__init__(data, checkpoint)
-        self.masking = Masking(config, checkpoint.tokenizer)
+        self.masking = Masking(config, checkpoint.tokenizer, data)
         self.head, self.head_is_fresh = masked_language_head(checkpoint, seed)
 
     def collate(self, examples: Sequence[int] | np.ndarray, rng: np.random.Generator) -> Batch:
         """Pack the passages and hide tokens."""
         sequences = self.sequences(examples)
         lengths = np.array([len(sequence) for sequence in sequences])
-        masked = self.masking(np.concatenate(sequences), lengths, rng.random((int(lengths.sum()), 3)))
+        draws = rng.random((int(lengths.sum()), 3))
+        masked = self.masking(np.concatenate(sequences), lengths, draws, self.progress)
         return Batch(lengths, masked_inputs(pack(sequences), masked))
 
     def loss(self, encoder: Encoder, batch: Batch) -> Loss:

@@ -29,9 +29,9 @@ from torch import nn
 from corpusmith.model.encoder import Encoder
 from corpusmith.model.packed import PackedBatch
 from corpusmith.objective.base import Batch, Loss
-from corpusmith.objective.config import QueueConfig
 from corpusmith.objective.data import TrainingData
 from corpusmith.objective.info_nce import InfoNCEObjective, excluded_candidates, info_nce
+from corpusmith.objective.options.contrast import QueueConfig
 
 if TYPE_CHECKING:
     from corpusmith.model.checkpoint import Checkpoint

@@ -43,6 +43,8 @@ OBJECTIVES = {
     "matryoshka_2d": ("corpusmith.objective.matryoshka_2d", "Matryoshka2d"),
     "starbucks": ("corpusmith.objective.starbucks", "Starbucks"),
     "sum": ("corpusmith.objective.sum", "Sum"),
+    "prop": ("corpusmith.objective.prop", "Prop"),
+    "reranking": ("corpusmith.objective.reranking", "Reranking"),
 }
 """Module and class of each kind of objective."""
 
@@ -60,8 +62,8 @@ def objective_class(kind: str) -> type[Objective]:
 def build_objective(config: ObjectiveConfig, data: TrainingData, checkpoint: Checkpoint, seed: int) -> Objective:
     """The objective that `config` asks for, on `data`, for the encoder of `checkpoint`.
 
-    What it needs beside the encoder (heads, decoders) comes from the checkpoint where training with this objective has
-    left it there, and is drawn from `seed` otherwise.
+    What it needs beside the encoder (heads, decoders) comes from the checkpoint where training with this objective, or
+    one that it continues, has left it there, and is drawn from `seed` otherwise.
 
     Raises:
         CorpusError: `data` holds nothing that this objective can train on.
@@ -72,7 +74,8 @@ def build_objective(config: ObjectiveConfig, data: TrainingData, checkpoint: Che
 
     build: Callable[..., Objective] = objective_class(config.kind)
     objective = build(config, data, checkpoint, seed)
-    if path := checkpoint.parts.get(config.kind):
+    kept = (checkpoint.parts[kind] for kind in (config.kind, *objective.continues) if kind in checkpoint.parts)
+    if path := next(kept, None):
         try:
             objective.continue_from(load_file(path))
         except (ModelError, OSError, SafetensorError) as error:

@@ -10,7 +10,11 @@ vector v. It answers for the hidden tokens as in masked language modelling. A de
     O    = norm(A + FeedForward(A))
 
 where position i may look at S_i: position 0 always, itself never, each other position with probability
-`visible_rate`, drawn anew for every position. The loss is the sum of the two,
+`visible_rate`, drawn anew for every position. With `visible = "pmi"` the probability depends on the token j that is
+looked at: the passage's tokens are ranked by how much they tell about their neighbours (their mean positive pointwise
+mutual information with them over the corpus), and what ranks higher is seen less, down from twice `visible_rate` (or 1)
+to nothing (or what is left) at the same rate overall, so that the vector must say what the context no longer tells. The
+loss is the sum of the two,
 
     L = - 1/(r T') sum_{i hidden} log softmax( head(h_i) )[x_i]  -  1/T' sum_i log softmax( head(O_i) )[x_i],
 
@@ -31,6 +35,9 @@ Where we depart from the paper or it is silent:
 - S is drawn token by token rather than in a fixed number; e is the embedding without the encoder's own positions,
   and p belongs to the decoder, so that encoders with rotary positions can be trained as well.
 - Whole words are hidden, as in the authors' code.
+- Masks by mutual information come from a paper whose decoder hides tokens behind the mask token, the same ones from
+  every position. Here they thin out S, in a straight line by rank, so that the rate is that at random. How far
+  neighbours may stand apart, and the discount of rare pairs (`objective/statistics.py`), are our choice.
 
 Example:
     >>> objective = build_objective(RetroMAEConfig(), data, checkpoint, seed=0)
@@ -40,7 +47,8 @@ Relations: TSDAE also rebuilds from the vector, with a full decoder and deleted 
 the first of the two terms alone.
 
 Citation: Xiao, Liu, Shao, Cao (2022), "RetroMAE: Pre-Training Retrieval-oriented Language Models Via Masked
-Auto-Encoder", EMNLP, sections 3.1 to 3.3.
+Auto-Encoder", EMNLP, sections 3.1 to 3.3; Li, Zhang, Long, Xie (2023), "Challenging Decoder helps in Masked
+Auto-Encoder Pre-training for Dense Passage Retrieval" for masks by mutual information.
 """
 
 from __future__ import annotations
@@ -68,6 +76,7 @@ from corpusmith.objective.masked_language import (
 )
 from corpusmith.objective.masking import Masking
 from corpusmith.objective.options.bottleneck import EnhancedDecoding
+from corpusmith.objective.statistics import count_pairs
 
 if TYPE_CHECKING:
     from corpusmith.model.checkpoint import Checkpoint
@@ -93,8 +102,11 @@ class RetroMAE(PassageObjective):
     def __init__(self, config: EnhancedDecoding, data: TrainingData, checkpoint: Checkpoint, seed: int) -> None:
         super().__init__(data, checkpoint)
         self.visible_rate = config.visible_rate
-        self.masking = Masking(config, checkpoint.tokenizer)
+        self.masking = Masking(config, checkpoint.tokenizer, data)
         self.head, self.head_is_fresh = masked_language_head(checkpoint, seed)
+        self.pairs = (
+            count_pairs(data.passages, data.rows, checkpoint.tokenizer.size) if config.visible == "pmi" else None
+        )
         generator = torch.Generator().manual_seed(seed)
         self.decoder = EnhancedDecoder(checkpoint.encoder.config, self.max_tokens, generator)
 
@@ -105,23 +117,42 @@ class RetroMAE(PassageObjective):
         draws = [(rng.random((n, 3)), rng.random((n, n), dtype=np.float32)) for n in lengths]
         original = pack(sequences)
         ids = original.ids.numpy()
-        masked = self.masking(ids, lengths, np.concatenate([tokens for tokens, _ in draws]))
+        masked = self.masking(ids, lengths, np.concatenate([tokens for tokens, _ in draws]), self.progress)
         named = np.flatnonzero(self.masking.is_ordinary[ids])
+        squares = [square for _, square in draws]
         inputs = RetroInputs(
             encoder=masked_inputs(original, masked),
             original=original,
             places=torch.from_numpy(named),
             targets=torch.from_numpy(ids[named]),
-            visible=torch.from_numpy(self._visible([square for _, square in draws])),
+            visible=torch.from_numpy(self._visible(squares, self._seen_at(ids, lengths, squares))),
         )
         return Batch(lengths, inputs)
 
-    def _visible(self, draws: Sequence[np.ndarray]) -> np.ndarray:
+    def _seen_at(
+        self, ids: np.ndarray, lengths: np.ndarray, draws: Sequence[np.ndarray]
+    ) -> Sequence[float] | Sequence[np.ndarray]:
+        """For each passage the probability that a position is seen: one number, or `float64[length]`."""
+        if self.pairs is None:
+            return [self.visible_rate] * len(lengths)
+        ties = np.concatenate([square.diagonal() for square in draws])  # no position sees itself: these serve nothing
+        value = self.pairs.informativeness(np.where(self.masking.is_ordinary[ids], ids, -1), lengths)
+        borders = np.cumsum(lengths)
+        starts = borders - lengths
+        value[starts] = -1.0  # there stands the vector
+        order = np.lexsort((ties, value, np.repeat(starts, lengths)))
+        rank = np.empty(len(ids))
+        rank[order] = np.arange(len(ids)) - np.repeat(starts, lengths)
+        height = (rank - 0.5) / np.repeat(np.maximum(lengths - 1, 1), lengths)
+        lowest, highest = max(0.0, 2 * self.visible_rate - 1), min(1.0, 2 * self.visible_rate)
+        return np.split(highest - (highest - lowest) * height, borders[:-1])
+
+    def _visible(self, draws: Sequence[np.ndarray], seen_at: Sequence[float] | Sequence[np.ndarray]) -> np.ndarray:
         """`bool[B, L, L]` from uniform draws `[length, length]`: what each position (row) of a passage may see."""
         longest = max(map(len, draws))
         visible = np.zeros((len(draws), longest, longest), dtype=bool)
-        for passage, draw in zip(visible, draws, strict=True):
-            passage[: len(draw), : len(draw)] = draw < self.visible_rate
+        for passage, draw, probability in zip(visible, draws, seen_at, strict=True):
+            passage[: len(draw), : len(draw)] = draw < probability
         visible[:, np.arange(longest), np.arange(longest)] = False
         visible[:, :, 0] = True
         return visible
@@ -133,7 +164,7 @@ class RetroMAE(PassageObjective):
 
     def loss_of(self, encoder: Encoder, hidden: torch.Tensor, packed: PackedBatch, inputs: RetroInputs) -> Loss:
         """The loss, from the encoder's hidden states `[T, D]` of the passages with tokens hidden."""
-        expected = self.masking.config.masking_rate * len(inputs.targets)
+        expected = self.masking.rate(self.progress) * len(inputs.targets)
         encoder_loss = named_tokens_loss(
             encoder, self.head, hidden, inputs.encoder.places, inputs.encoder.targets, units=expected
         )

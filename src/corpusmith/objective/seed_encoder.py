@@ -85,7 +85,7 @@ class SeedEncoder(PassageObjective):
     def __init__(self, config: SeedEncoderConfig, data: TrainingData, checkpoint: Checkpoint, seed: int) -> None:
         super().__init__(data, checkpoint)
         self.span = config.decoder_span
-        self.masking = Masking(config, checkpoint.tokenizer)
+        self.masking = Masking(config, checkpoint.tokenizer, data)
         self.head, self.head_is_fresh = masked_language_head(checkpoint, seed)
         source = torch.Generator().manual_seed(seed)
         self.decoder = BottleneckDecoder(checkpoint.encoder.config, config.decoder_layers, self.max_tokens, source)
@@ -94,7 +94,7 @@ class SeedEncoder(PassageObjective):
         """Pack the passages and hide tokens from the encoder."""
         original = pack(self.sequences(examples))
         ids, lengths = original.ids.numpy(), original.lengths.numpy().astype(np.int64)
-        masked = self.masking(ids, lengths, rng.random((len(ids), 3)))
+        masked = self.masking(ids, lengths, rng.random((len(ids), 3)), self.progress)
         places, targets = next_tokens(ids, self.masking.is_ordinary)
         return Batch(lengths, SeedInputs(masked_inputs(original, masked), original, places, targets))
 
@@ -103,7 +103,7 @@ class SeedEncoder(PassageObjective):
         inputs: SeedInputs = batch.inputs
         masked = inputs.encoder.packed.to(next(encoder.parameters()).device)
         hidden = encoder(masked)
-        expected = self.masking.config.masking_rate * len(inputs.targets)
+        expected = self.masking.rate(self.progress) * len(inputs.targets)
         encoder_loss = named_tokens_loss(
             encoder, self.head, hidden, inputs.encoder.places, inputs.encoder.targets, units=expected
         )

@@ -83,9 +83,9 @@ class SimLM(PassageObjective):
     def __init__(self, config: SimLMConfig, data: TrainingData, checkpoint: Checkpoint, seed: int) -> None:
         super().__init__(data, checkpoint)
         self.generator_weight = config.generator_weight
-        decoder_masking = config.model_copy(update={"masking_rate": config.decoder_masking_rate})
-        self.encoder_masking = Masking(config, checkpoint.tokenizer)
-        self.decoder_masking = Masking(decoder_masking, checkpoint.tokenizer)
+        decoder_masking = config.model_copy(update={"masking_rate": config.decoder_masking_rate, "final_rate": None})
+        self.encoder_masking = Masking(config, checkpoint.tokenizer, data)
+        self.decoder_masking = Masking(decoder_masking, checkpoint.tokenizer, data)
         self.head, self.head_is_fresh = masked_language_head(checkpoint, seed)
         source, size = torch.Generator().manual_seed(seed), checkpoint.encoder.config
         ordinary_ids = self.encoder_masking.ordinary_ids
@@ -98,9 +98,15 @@ class SimLM(PassageObjective):
         ids, lengths = original.ids.numpy(), original.lengths.numpy().astype(np.int64)
         draws = rng.random((len(ids), 5))
         places = np.flatnonzero(self.encoder_masking.is_ordinary[ids])
+        maskings = self.encoder_masking, self.decoder_masking
+        hidden = [masking(ids, lengths, draws[:, :3], self.progress) for masking in maskings]
         inputs = SimLMInputs(
-            encoder=generator_inputs(original, self.encoder_masking(ids, lengths, draws[:, :3]), draws[:, 3]),
-            decoder=generator_inputs(original, self.decoder_masking(ids, lengths, draws[:, :3]), draws[:, 4]),
+            encoder=generator_inputs(
+                original, self.encoder_masking(ids, lengths, draws[:, :3], self.progress), draws[:, 3]
+            ),
+            decoder=generator_inputs(
+                original, self.decoder_masking(ids, lengths, draws[:, :3], self.progress), draws[:, 4]
+            ),
             places=torch.from_numpy(places),
             targets=torch.from_numpy(ids[places]),
         )
@@ -111,7 +117,7 @@ class SimLM(PassageObjective):
         inputs: SimLMInputs = batch.inputs
         masked = inputs.encoder.masked
         states = self.generator(encoder, masked.packed.to(next(encoder.parameters()).device))
-        expected = self.encoder_masking.config.masking_rate * len(inputs.targets)
+        expected = self.encoder_masking.rate(self.progress) * len(inputs.targets)
         generator_loss = named_tokens_loss(
             encoder, self.generator.head, states, masked.places, masked.targets, units=expected
         )

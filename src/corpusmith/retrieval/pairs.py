@@ -1,9 +1,10 @@
 """Training pairs for a retriever, made from the corpus itself or from labels.
 
 What an author put together belongs together: a title and its text, a heading and its section, a sentence and the
-rest of its document, two passages that follow each other. Each pair is a query with the passage that answers it, the
-query's words taken out of the passage, since a retriever that learns to look for a verbatim copy has learnt nothing
-(Lee, Chang and Toutanova 2019, section 3.2, keep one query in ten in place; here none).
+rest of its document, two passages that follow each other; and the words that represent a passage best belong to it.
+Each pair is a query with the passage that answers it, the query's words taken out of the passage, since a retriever
+that learns to look for a verbatim copy has learnt nothing (Lee, Chang and Toutanova 2019, section 3.2, keep one query
+in ten in place; here none).
 
 A teacher then says how well other passages answer each query. It is the fused ranking of BM25 and the base model,
 which beats both its parts on every collection measured (docs/lab-notes.md): what the fusion knows is distilled into
@@ -30,8 +31,9 @@ from corpusmith.corpus.sentences import statements
 from corpusmith.corpus.shards import Encodes, TokenShards, write_shards
 from corpusmith.corpus.store import Corpus
 from corpusmith.objective.data import PairSet
+from corpusmith.retrieval.word_sets import WordSets
 
-PairKind = Literal["title", "heading", "sentence", "neighbour"]
+PairKind = Literal["title", "heading", "sentence", "neighbour", "words"]
 MINIMUM_POSITIVE_WORDS = 5
 MINING_BATCH = 512
 
@@ -42,7 +44,7 @@ class PairsConfig(Config):
     source: Literal["corpus", "labels"] = "corpus"
     """'corpus': made from the documents alone. 'labels': the train judgements of a BEIR folder."""
     kinds: tuple[PairKind, ...] = ("title", "heading", "sentence")
-    """Which kinds are made from the corpus."""
+    """Which kinds are made from the corpus. "words" are sets of words that represent a passage (PROP)."""
     per_document: int = Field(default=6, ge=1, le=100)
     """Pairs made of one document at most."""
     maximum: int = Field(default=16_000, ge=1)
@@ -79,16 +81,17 @@ def make_pairs(corpus: Corpus, config: PairsConfig, excluded: np.ndarray, seed: 
     wanted = 2 * config.maximum // config.per_document + 1
     if len(kept) > wanted:
         kept = kept[np.sort(rng.choice(len(kept), wanted, replace=False))]
+    words = WordSets(corpus, kept, seed) if "words" in config.kinds else None
     pairs: list[Pair] = []
     for document in kept:
-        found = list(_document_pairs(corpus.take(corpus.passage_rows(int(document))), config.kinds))
+        found = list(_document_pairs(corpus.take(corpus.passage_rows(int(document))), config.kinds, words))
         chosen = rng.permutation(len(found))[: config.per_document]
         pairs += [found[i] for i in chosen]
     order = rng.permutation(len(pairs))[: config.maximum]
     return [pairs[i] for i in order]
 
 
-def _document_pairs(passages: Sequence[Passage], kinds: Sequence[PairKind]) -> Iterator[Pair]:
+def _document_pairs(passages: Sequence[Passage], kinds: Sequence[PairKind], words: WordSets | None) -> Iterator[Pair]:
     """Every pair one document gives; a long document gives many, of which the caller draws."""
     first = passages[0]
     for passage in passages:
@@ -102,6 +105,8 @@ def _document_pairs(passages: Sequence[Passage], kinds: Sequence[PairKind]) -> I
                 if 5 <= len(piece.split()) <= 60 and len(pieces) > 1:
                     rest = " ".join(pieces[:i] + pieces[i + 1 :])
                     yield from _pair(passage, piece, _content(passage.title, passage.heading, rest), "sentence")
+        if words is not None and (query := words.query(passage)):
+            yield from _pair(passage, query, passage.content, "words")
     if "neighbour" in kinds:
         for left, right in pairwise(passages):
             shared = set(statements(left.text))
@@ -112,6 +117,9 @@ def _document_pairs(passages: Sequence[Passage], kinds: Sequence[PairKind]) -> I
 def _pair(passage: Passage, query: str, positive: str, kind: str) -> Iterator[Pair]:
     if kind in ("title", "heading"):
         positive = re.sub(re.escape(query), " ", positive, flags=re.IGNORECASE)
+    if kind == "words":
+        words = "|".join(map(re.escape, query.split()))
+        positive = re.sub(rf"\b(?:{words})\b", " ", positive, flags=re.IGNORECASE)
     if len(positive.split()) >= MINIMUM_POSITIVE_WORDS:
         yield Pair(query, " ".join(positive.split()), passage.row, passage.document, kind)
 

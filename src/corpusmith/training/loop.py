@@ -218,6 +218,7 @@ class Run:
         baseline = self.score() if self.evaluates else None
         evaluation_seconds = environment.seconds() - started if baseline else None
         lengths = self.lengths[self.examples]
+        self.objective.progress = 0.5  # what changes over training costs as much as in its middle
         batches = epoch_batches(lengths, self.batch_tokens, self.seed, 0, sort=self.objective.sorted_by_length)
         if budget.minutes is None:
             cost = replace(measure(batches, lengths, self._count_step, math.inf), seconds=None)
@@ -365,6 +366,9 @@ class Run:
         return score, held_out_loss
 
     def _held_out_loss(self) -> float:
+        """The loss as it is asked for at the end of training, whenever that is: only so are two of them comparable, and
+        an evaluation that a resumed run repeats is the same."""
+        self.objective.progress = 1.0
         rng = np.random.default_rng([self.seed, HELD_OUT])
         parts = cut(self.held_out, self.lengths, self.config.micro_batch_tokens)
         batches = (self.objective.collate(part, rng) for part in parts)

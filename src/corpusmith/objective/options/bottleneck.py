@@ -23,6 +23,10 @@ class EnhancedDecoding(WholeWordMasking):
     """Share of the other tokens that each position of the decoder sees beside the passage's vector. 0 to below 1;
     less makes the vector carry more."""
 
+    visible: Literal["random", "pmi"] = "random"
+    """Which of the other tokens. 'random': all alike. 'pmi': seldom those that tell most about their neighbours by
+    pointwise mutual information over the corpus, so that the vector must say what they would have told."""
+
 
 class RetroMAEConfig(EnhancedDecoding):
     """RetroMAE: a weak decoder must rebuild the passage from its vector, so that the vector learns what it says."""

@@ -28,12 +28,33 @@ class MaskingConfig(ObjectiveOptions):
     whole_words: bool = False
     """Hide all pieces of a word together, so that a word cannot be guessed from its other pieces."""
 
+    choose: Literal["random", "importance"] = "random"
+    """Which tokens are hidden. 'random': all alike. 'importance': the likelier, the larger a token's BM25 weight is in
+    its passage, so that stop words and punctuation are seldom asked for; the rate stays the same."""
+
+    final_rate: float | None = Field(default=None, gt=0, lt=1)
+    """Masking rate at the end of training, reached from `masking_rate` in a straight line. Above 0, below 1; the rate
+    never changes unless given."""
+
+    final_mask_share: float | None = Field(default=None, ge=0, le=1)
+    """Mask share at the end of training, reached from `mask_share` in a straight line. 0 to 1; it never changes unless
+    given."""
+
+    strategy_from: float = Field(default=0.0, ge=0, lt=1)
+    """Share of training from which on `choose` and `whole_words` hold; before that single tokens are hidden at random.
+    0 to below 1."""
+
+    @property
+    def varies(self) -> bool:
+        """Whether masking changes over training."""
+        return self.final_rate is not None or self.final_mask_share is not None or self.strategy_from > 0
+
     @model_validator(mode="after")
     def _shares_fit(self) -> Self:
-        if self.mask_share + self.random_share > 1:
-            raise ValueError(
-                f"mask_share = {self.mask_share} and random_share = {self.random_share} add up to more than 1"
-            )
+        for name in ("mask_share", "final_mask_share"):
+            share = getattr(self, name)
+            if share is not None and share + self.random_share > 1:
+                raise ValueError(f"{name} = {share} and random_share = {self.random_share} add up to more than 1")
         return self
 
 
