@@ -12,6 +12,7 @@ import pytest
 import corpusmith
 from corpusmith.artefact import read_manifest
 from corpusmith.errors import EvaluationError, RecipeError
+from corpusmith.pipeline.chain import Silent
 from corpusmith.pipeline.comparison import Comparison, at_budget, compare, named_recipes
 from corpusmith.recipe import Recipe, parse_recipe
 from corpusmith.report.base import ComparisonSummary
@@ -122,6 +123,31 @@ def test_the_same_comparison_does_nothing_twice(compared: Path, base_model: Path
     again = compare(documents, recipes=recipes, budget=BUDGET, out=compared, seeds=2).summary
     assert {path: path.stat().st_mtime_ns for path in compared.rglob("manifest.json")} == before
     assert again["per_query"] == first["per_query"]
+
+
+class Interrupting(Silent):
+    """Ends everything when a step begins for the second time."""
+
+    def __init__(self, step: str) -> None:
+        self.step, self.begun = step, 0
+
+    def start(self, step: str, note: str, *, reused: bool) -> None:
+        self.begun += step == self.step
+        if self.begun == 2:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_comparison_goes_on_to_the_same_figures(
+    compared: Path, base_model: Path, documents: Path, tmp_path: Path
+) -> None:
+    recipes = {"plain": recipe(base_model, PLAIN), "retromae": recipe(base_model, RETROMAE)}
+    whole = {"recipes": recipes, "budget": BUDGET, "out": tmp_path / "out", "seeds": 2}
+    with pytest.raises(KeyboardInterrupt):
+        compare(documents, **whole, watcher=Interrupting("trained"))
+    made = {path.name for path in (tmp_path / "out" / "steps").iterdir() if not path.name.startswith(".")}
+    assert made
+    assert made < {path.name for path in (compared / "steps").iterdir()}
+    assert compare(documents, **whole).summary["per_query"] == summary_of(compared)["per_query"]
 
 
 def test_a_stage_behind_another_leaves_that_one_as_it_is(

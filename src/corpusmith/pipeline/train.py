@@ -11,8 +11,11 @@ from corpusmith.artefact import Draft, seal, unseal, write_whole
 from corpusmith.errors import ArtefactError
 from corpusmith.evaluation.heldout import MINIMUM_QUERIES
 from corpusmith.evaluation.validator import Validator, first_queries, pool_of
+from corpusmith.model.arithmetic import best_device
 from corpusmith.model.checkpoint import Checkpoint
+from corpusmith.model.encoder import Encoder
 from corpusmith.model.huggingface import export_checkpoint
+from corpusmith.objective.base import Objective
 from corpusmith.objective.data import TrainingData
 from corpusmith.objective.registry import build_objective, save_parts
 from corpusmith.pipeline.workspace import Workspace
@@ -36,7 +39,7 @@ VALIDATION_NEIGHBOURS = 10
 def make_stage(work: Workspace, draft: Draft, number: int, stage: StageConfig) -> None:
     """One stage of training, from the base or from the stage before; resumable at any moment."""
     start = work.stage_checkpoint(number - 1)
-    seed = work.recipe.seed if stage.seed is None else stage.seed
+    seed = _seed(work, stage)
     _forget_damaged_plan(work, draft.folder)
     budget = _stage_budget(work, draft.folder, number)
     objective = None
@@ -71,6 +74,18 @@ def make_stage(work: Workspace, draft: Draft, number: int, stage: StageConfig) -
     draft.volatile.update(("budget.json", "run/plan.json", "run/timing.jsonl"))
     aside = (draft.folder / "run" / "checkpoints").glob(f"*{DAMAGED}/*")
     draft.volatile.update(path.relative_to(draft.folder).as_posix() for path in aside)
+
+
+def trained_objective(work: Workspace, number: int) -> tuple[Objective, Encoder]:
+    """The objective of a finished stage with all that training left of its own parts, and the encoder beside it."""
+    stage, end = work.recipe.stages[number - 1], work.stage_checkpoint(number)
+    objective = build_objective(stage.objective, _training_data(work, stage), end, _seed(work, stage))
+    objective.to(best_device()).eval()
+    return objective, end.encoder.eval()
+
+
+def _seed(work: Workspace, stage: StageConfig) -> int:
+    return work.recipe.seed if stage.seed is None else stage.seed
 
 
 def _forget_damaged_plan(work: Workspace, folder: Path) -> None:
