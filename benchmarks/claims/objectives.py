@@ -26,7 +26,7 @@ import argparse
 import json
 import os
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -47,12 +47,13 @@ from corpusmith.evaluation.base import QuerySet
 from corpusmith.evaluation.beir import read_beir
 from corpusmith.evaluation.measures import measure
 from corpusmith.index.dense import DenseIndex
-from corpusmith.index.search import SearchEngine
+from corpusmith.index.search import SearchSettings
+from corpusmith.model.arithmetic import DTYPES, best_device, fastest_precision
 from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.huggingface import export_checkpoint, load_checkpoint
-from corpusmith.pipeline.comparison import MODES, Comparison
+from corpusmith.pipeline.comparison import MODES, Comparison, read_measures
 from corpusmith.pipeline.train import trained_objective
-from corpusmith.pipeline.workspace import DEFAULT_SEARCH, Workspace
+from corpusmith.pipeline.workspace import Workspace
 from corpusmith.recipe import Recipe, parse_recipe
 from corpusmith.retrieval.dense import DenseRetriever
 from corpusmith.training.budget import BudgetConfig
@@ -62,10 +63,10 @@ LABELLED = ("scifact", *PAIR_SETS)
 """What is fine-tuned on: the train judgements of scifact, and of collections made from the sets of pairs."""
 BASE = "all-MiniLM-L6-v2"
 MEASURE = "nDCG@10"
+MECHANICS = "benchmarks.claims.mechanics"
 SEED = 0
-DEPTH = 100
-RERANKED = 50
-"""Passages of BM25's ranking that a cross-encoder puts in order."""
+DEPTH, PASSAGES = 100, 300
+"""Documents that are scored, and passages from which they are taken."""
 TRAINING = {"evaluations": 0, "keep_best": False, "max_epochs": 100_000, "checkpoint_minutes": 10}
 TUNING: dict[str, Fragment] = {
     "vectors": {"kind": "contrastive", "negatives": 3},
@@ -82,7 +83,7 @@ Values = dict[str, list[np.ndarray]]
 @dataclass(frozen=True)
 class Form:
     """How much is measured: the collections, whose corpora are cut to `documents` (None: whole), what is fine-tuned on,
-    seeds, and FLOPs of training and of fine-tuning."""
+    seeds, FLOPs of training and of fine-tuning, and how many of BM25's passages a cross-encoder puts in order."""
 
     name: str
     collections: tuple[str, ...]
@@ -91,10 +92,11 @@ class Form:
     seeds: int
     flops: float
     tuning_flops: float
+    reranked: int
 
 
-QUICK = Form("quick", ("cranfield", "scifact"), ("scifact",), 1500, 2, 6e12, 3e12)
-FULL = Form("full", COLLECTIONS, LABELLED, None, 3, 1e14, 3e13)
+QUICK = Form("quick", ("cranfield", "scifact"), ("scifact",), 1500, 2, 6e12, 3e12, 20)
+FULL = Form("full", COLLECTIONS, LABELLED, None, 3, 1e14, 3e13, 50)
 FRESH = {"hidden_size": 256, "layers": 4, "heads": 4, "intermediate_size": 1024}
 """The model that `--start fresh` begins with."""
 
@@ -158,7 +160,7 @@ class Harness:
             runs = self.comparison(claim, setting, name)
             with locked(runs.folder):
                 summary = runs.summarise()
-                ours, theirs = (_values(claim, runs, recipe, summary) for recipe in runs.recipes)
+                ours, theirs = (self._values(claim, runs, recipe, summary) for recipe in runs.recipes)
             values[name] = (ours, theirs)
             notes += [f"{name}, {setting}: {note}" for note in summary["notes"]]
             found[name] = {
@@ -183,6 +185,26 @@ class Harness:
             for way in ways
         }
         return {"deciding": ways[0], "pooled": pooled, "collections": found}
+
+    def _values(self, claim: Claim, runs: Comparison, recipe: str, summary: Mapping[str, Any]) -> Values:
+        """Per-query values of each seed, by way of searching; the first way decides."""
+        if claim.measure == "vectors":
+            return {mode: [np.array(values) for values in summary["per_query"][mode][recipe]] for mode in MODES}
+        if claim.measure == "lexicon":
+            return {"product": [search_by_product(runs.run(recipe, seed), recipe == "baseline") for seed in runs.seeds]}
+        by_seed = [self._measured(claim, runs.run(recipe, seed)) for seed in runs.seeds]
+        return {way: [values[way] for values in by_seed] for way in by_seed[0]}
+
+    def _measured(self, claim: Claim, work: Workspace) -> dict[str, np.ndarray]:
+        """What cut models or a reranker find in a run, kept beside the runs."""
+        settings = [SIZES] if claim.measure == "sizes" else [self.form.reranked]
+        key = digest_json([claim.measure, work.manifests["measures"].digest, settings])
+        path = work.folder / "claims" / f"{claim.measure}-{key[:16]}.json"
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            found = search_by_sizes(work) if claim.measure == "sizes" else rerank(work, self.form.reranked)
+            write_whole(path, json.dumps({way: values.tolist() for way, values in found.items()}))
+        return {way: np.array(values) for way, values in json.loads(path.read_text(encoding="utf-8")).items()}
 
     def comparison(self, claim: Claim, setting: Setting, collection: str) -> Comparison:
         """The objective and its baseline on one collection, at equal FLOPs."""
@@ -241,27 +263,35 @@ class Harness:
         return folder
 
     def mechanics(self, claim: Claim) -> dict[str, Any]:
-        """The figures of the objective's mechanical check after the first collection's first run."""
-        module = mechanics_of(claim)
-        if not module:
-            return {}
-        runs = self.comparison(claim, "zero-shot", self.form.collections[0])
+        """The figures of the objective's mechanical check after the first run; of the reranker's too, if there is one.
+
+        "holds" is true where all of it holds; empty where there is no check.
+        """
+        found: dict[str, Any] = {}
+        if module := mechanics_of(claim):
+            found |= self._checked(module, self.comparison(claim, "zero-shot", self.form.collections[0]), 1)
+        if claim.measure == "reranking" and _is_there(module := f"{MECHANICS}.reranking"):
+            tuned = self._checked(module, self.comparison(claim, "fine-tuned", self.form.labelled[0]), 2)
+            holds = found.get("holds", True) and tuned["holds"]
+            found |= {f"reranking.{name}": value for name, value in tuned.items()} | {"holds": holds}
+        return found
+
+    def _checked(self, module: str, runs: Comparison, stage: int) -> dict[str, Any]:
         with locked(runs.folder):
-            objective, encoder = trained_objective(runs.run("objective", 0), 1)
+            objective, encoder = trained_objective(runs.run("objective", 0), stage)
         found = import_module(module).check(objective, encoder, np.random.default_rng(SEED))
-        return {name: value if name == "holds" else float(value) for name, value in found.items()}
+        figures = found.items()
+        return {name: bool(value) if isinstance(value, bool | np.bool_) else float(value) for name, value in figures}
 
 
 def mechanics_of(claim: Claim) -> str:
     """The module with a claim's mechanical check: its own, or its objective's; empty where there is none."""
-    for name in (claim.name, claim.kind):
-        module = f"benchmarks.claims.mechanics.{name}"
-        try:
-            if find_spec(module) is not None:
-                return module
-        except ModuleNotFoundError:
-            return ""
-    return ""
+    modules = (f"{MECHANICS}.{name}" for name in (claim.name, claim.kind))
+    return next((module for module in modules if _is_there(module)), "")
+
+
+def _is_there(module: str) -> bool:
+    return find_spec(module) is not None
 
 
 def _compared(ours: list[np.ndarray], theirs: list[np.ndarray]) -> dict[str, Any]:
@@ -277,27 +307,20 @@ def _compared(ours: list[np.ndarray], theirs: list[np.ndarray]) -> dict[str, Any
 # Ways of searching.
 
 
-def _values(claim: Claim, runs: Comparison, recipe: str, summary: Mapping[str, Any]) -> Values:
-    """Per-query values of each seed, by way of searching; the first way decides."""
-    if claim.measure == "vectors":
-        return {mode: [np.array(values) for values in summary["per_query"][mode][recipe]] for mode in MODES}
-    by_seed = [_measured(claim, runs.run(recipe, seed)) for seed in runs.seeds]
-    return {way: [values[way] for values in by_seed] for way in by_seed[0]}
-
-
-def _measured(claim: Claim, work: Workspace) -> dict[str, np.ndarray]:
-    """What `search_by_sizes` or `rerank` finds for a run's model, kept beside the runs."""
-    make: Callable[[Workspace], dict[str, np.ndarray]] = {"sizes": search_by_sizes, "reranking": rerank}[claim.measure]
-    key = digest_json([claim.measure, work.manifests["measures"].digest, SIZES, RERANKED])
-    path = work.folder / "claims" / f"{claim.measure}-{key[:16]}.json"
-    if not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        write_whole(path, json.dumps({way: values.tolist() for way, values in make(work).items()}))
-    return {way: np.array(values) for way, values in json.loads(path.read_text(encoding="utf-8")).items()}
-
-
 def _model(work: Workspace) -> Checkpoint:
     return work.trained_checkpoint() if work.recipe.stages else work.base
+
+
+def search_by_product(work: Workspace, parts: bool) -> np.ndarray:
+    """nDCG@10 of search by the product of BM25 score and cosine, or with `parts` of the better of the two alone."""
+    if parts:
+        alone = [read_measures(work)[mode] for mode in ("lexical", "dense")]
+        return max(alone, key=lambda measured: measured.mean(MEASURE)).values[MEASURE]
+    queries = work.queries("test")
+    assert queries is not None
+    engine = work.engine("trained" if work.recipe.stages else "base")
+    engine.settings = SearchSettings.model_validate({"fusion": "product", "weight": 0.5})
+    return _scored(work, queries, engine.rank(list(queries.queries.values()), DEPTH).documents)
 
 
 def search_by_sizes(work: Workspace) -> dict[str, np.ndarray]:
@@ -306,28 +329,37 @@ def search_by_sizes(work: Workspace) -> dict[str, np.ndarray]:
 
     queries, found = work.queries("test"), {}
     assert queries is not None
-    whole = _model(work)
-    config = whole.encoder.config
-    for layers, width in SIZES:
-        size = max(1, round(config.layers * layers)), max(1, round(config.hidden_size * width))
-        retriever = DenseRetriever(cut_checkpoint(whole, *size))
-        dense = DenseIndex(retriever.dimension)
-        rows = np.arange(work.corpus.n_passages)
-        dense.add(rows, retriever.encode_documents([passage.content for passage in work.corpus.passages()]))
-        engine = SearchEngine(work.lexical, dense, retriever, work.corpus.passage_documents, DEFAULT_SEARCH)
-        ranking = engine.rank(list(queries.queries.values()), DEPTH, "dense")
-        found[f"{size[0]} layers, {size[1]} dimensions"] = _scored(work, queries, ranking.documents)
+    whole, depth = _model(work), work.base.encoder.config.layers
+    for layers in sorted({max(1, round(depth * share)) for share, _ in SIZES}, reverse=True):
+        retriever = DenseRetriever(cut_checkpoint(whole, layers))
+        if layers == depth:
+            passages = np.asarray(work.vectors("trained" if work.recipe.stages else "base"))
+        else:
+            passages = retriever.encode_documents([passage.content for passage in work.corpus.passages()])
+        asked = retriever.encode_queries(list(queries.queries.values()))
+        for width in [max(1, round(retriever.dimension * w)) for s, w in SIZES if max(1, round(depth * s)) == layers]:
+            dense = DenseIndex(width)
+            dense.add(np.arange(len(passages)), _unit(passages[:, :width]))
+            rows = dense.search(_unit(asked[:, :width]), PASSAGES).rows
+            documents = np.where(rows >= 0, work.corpus.passage_documents[rows], -1)
+            found[f"{layers} layers, {width} dimensions"] = _scored(work, queries, documents)
     return {"mean of the cut sizes": np.mean(list(found.values())[1:], axis=0), **found}
 
 
-def rerank(work: Workspace) -> dict[str, np.ndarray]:
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """The vectors (rows), of length 1."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def rerank(work: Workspace, number: int) -> dict[str, np.ndarray]:
     """nDCG@10 of BM25's best passages in the order in which the model, as a cross-encoder, puts them."""
     from corpusmith.retrieval.rerank import Reranker
 
     queries = work.queries("test")
     assert queries is not None
-    reranker, ranked = Reranker(_model(work)), []
-    candidates = work.lexical.search(list(queries.queries.values()), RERANKED)
+    reranker = Reranker(_model(work), dtype=DTYPES[fastest_precision(best_device())])
+    candidates = work.lexical.search(list(queries.queries.values()), number)
+    ranked = []
     for query, padded in zip(queries.queries.values(), candidates.rows, strict=True):
         rows = padded[padded >= 0]
         order, _ = reranker.rank(query, [passage.content for passage in work.corpus.take(rows.tolist())])
@@ -403,11 +435,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="instead of the form's")
     parser.add_argument("--flops", type=float, help="instead of the form's")
     parser.add_argument("--tuning-flops", type=float, help="instead of the form's")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where a claim's JSON file goes")
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.claims) - {claim.name for claim in CLAIMS})
     if unknown:
         parser.error(f"no claim {unknown[0]}; there are {', '.join(claim.name for claim in CLAIMS)}")
-    harness = Harness(Path(os.environ["CORPUSMITH_DATA"]), arguments.work, form_of(arguments), arguments.start)
+    data, form = Path(os.environ["CORPUSMITH_DATA"]), form_of(arguments)
+    harness = Harness(data, arguments.work, form, arguments.start, arguments.results)
     for claim in CLAIMS:
         if claim.name not in arguments.claims:
             continue
@@ -434,6 +468,7 @@ def form_of(arguments: argparse.Namespace) -> Form:
         seeds=arguments.seeds or form.seeds,
         flops=arguments.flops or form.flops,
         tuning_flops=arguments.tuning_flops or form.tuning_flops,
+        reranked=form.reranked,
     )
 
 

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from corpusmith.index.search import SearchSettings
 from corpusmith.objective.registry import OBJECTIVES, ObjectiveConfig
 from corpusmith.retrieval.pairs import PairsConfig
 
@@ -28,8 +29,9 @@ RESULTS = Path(__file__).resolve().parent.parent / "results" / "claims"
 Fragment = dict[str, Any]
 """An objective's part of a recipe."""
 Setting = Literal["zero-shot", "fine-tuned"]
-Measure = Literal["vectors", "sizes", "reranking"]
-"""Search by the model's vectors, alone and fused; by models cut out of it; or with it as a cross-encoder over BM25."""
+Measure = Literal["vectors", "lexicon", "sizes", "reranking"]
+"""Search by the model's vectors, alone and fused; by the product of BM25 score and cosine, against the better of the
+two; by models cut out of it; or with it as a cross-encoder over BM25."""
 Verdict = Literal["confirmed here", "not distinguishable here", "contradicted here"]
 
 
@@ -62,6 +64,9 @@ class Claim:
         """What this claim needs and is not there; empty where nothing is missing."""
         fragments = [self.objective, *([self.baseline] if self.baseline else [])]
         fragments += [{"kind": "reranking"}] if self.measure == "reranking" else []
+        fusions = str(SearchSettings.model_fields["fusion"].annotation)
+        if self.measure == "lexicon" and "product" not in fusions:
+            return "no fusion by product"
         missing = sorted({kind for part in fragments for kind in _kinds(part) if kind not in OBJECTIVES})
         if missing:
             return f"no objective {' and '.join(missing)}"
@@ -214,10 +219,25 @@ CLAIMS = (
         decides="zero-shot",
     ),
     Claim(
+        "lexicon",
+        "The product of BM25 score and cosine finds more than the better of BM25 and the vectors alone.",
+        {"kind": "laprador"},
+        {"kind": "laprador"},
+        decides="zero-shot",
+        measure="lexicon",
+    ),
+    Claim(
         "contrastive",
         "Pairs made from the corpus itself make better vectors than the start's.",
         PAIRS,
         None,
+        decides="zero-shot",
+    ),
+    Claim(
+        "sum",
+        "Masked language modelling beside contrastive pairs is better than the pairs alone.",
+        {"kind": "sum"},
+        PAIRS,
         decides="zero-shot",
     ),
     Claim(
