@@ -68,11 +68,9 @@ SEED = 0
 DEPTH, PASSAGES = 100, 300
 """Documents that are scored, and passages from which they are taken."""
 TRAINING = {"evaluations": 0, "keep_best": False, "max_epochs": 100_000, "checkpoint_minutes": 10}
-TUNING: dict[str, Fragment] = {
-    "vectors": {"kind": "contrastive", "negatives": 3},
-    "reranking": {"kind": "reranking", "negatives": 3},
-}
-"""What both are fine-tuned with, by what is measured; models cut to sizes are fine-tuned by their own objectives."""
+TUNING: Fragment = {"kind": "contrastive", "negatives": 3}
+RERANKING: Fragment = {"kind": "reranking", "negatives": 3}
+"""What both are fine-tuned with, for search by vectors and as rerankers."""
 SIZES = ((1.0, 1.0), (1.0, 0.25), (1.0, 0.0625), (0.5, 1.0), (0.5, 0.25))
 """Models inside the model that are measured: shares of its layers and of its dimensions."""
 
@@ -223,7 +221,7 @@ class Harness:
         if setting == "fine-tuned":
             labels = {"source": "labels"}
             if not claim.needs_pairs:
-                stages.append({"objective": TUNING[claim.measure], **tuning})
+                stages.append({"objective": RERANKING if claim.measure == "reranking" else TUNING, **tuning})
             elif objective is not None:
                 stages = [{"objective": objective, **tuning}]
         content = {
