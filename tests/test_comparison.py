@@ -169,13 +169,14 @@ def test_a_stage_behind_another_leaves_that_one_as_it_is(
 
 
 def test_the_untrained_model_is_a_recipe_too(base_model: Path, documents: Path, tmp_path: Path) -> None:
-    recipes = {"start": recipe(base_model), "plain": recipe(base_model, PLAIN)}
+    recipes = {"start": recipe(base_model), "plain": recipe(base_model, PLAIN), "pairs": recipe(base_model, PAIRS)}
     summary = compare(
         documents, recipes=recipes, budget=BUDGET, out=tmp_path / "out", seeds=1, split="held-out"
     ).summary
     assert summary["evaluations"][0]["name"].startswith("held-out report")
     assert summary["recipes"][0]["steps"] == 0
     assert summary["recipes"][0]["spread"]["dense"] is None
+    assert [note for note in summary["notes"] if "people's questions" in note and note.startswith("pairs trains on")]
 
 
 def test_examples_that_are_used_up_are_no_equal_cost_and_said_so(

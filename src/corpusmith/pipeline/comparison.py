@@ -48,6 +48,7 @@ AFTER_TRAINING = ("choice", "model", "index", "evaluation")
 """Steps of a build that a comparison does not take: nothing is chosen, and no search is put together."""
 SHARED = ("seed", "corpus", "heldout", "lexical")
 """What recipes must have in common, or they would be asked different queries of different passages."""
+MODE_NAMES = {"dense": "the model alone", "fused": "fused with BM25"}
 KEY_DIGITS = 16
 TOLERANCE = {"minutes": 0.2, "tokens": 0.05, "flops": 0.05}
 """How far what a run spent may lie from the budget before the summary says so."""
@@ -274,57 +275,69 @@ class Comparison:
     def summarise(self) -> ComparisonSummary:
         """Run everything that is still to be run, and set the recipes side by side."""
         starts = self._starts()
-        notes: list[str] = []
-        runs: dict[str, list[dict[str, Measured]]] = {name: [] for name in self.recipes}
-        costs: dict[str, list[_Cost]] = {name: [] for name in self.recipes}
+        runs: dict[str, list[_Run]] = {name: [] for name in self.recipes}
         for seed in self.seeds:
-            for name in self.recipes:
+            for name, recipe in self.recipes.items():
                 work = self.run(name, seed)
-                runs[name].append(read_measures(work))
-                costs[name].append(_cost(work, self.recipes[name]))
-        for name, recipe in self.recipes.items():
-            notes += _remarks(name, recipe, costs[name], self.budget)
-        work = self._run(next(iter(starts.values()))[0], "start")
-        query_set, _, note = self._questions(work)
-        rng_seed = work.recipe.seed
-        evaluations = []
-        for mode in MODES:
-            found = {name: averaged([run[mode] for run in of_recipe]) for name, of_recipe in runs.items()}
-            references = {label: measured[mode] for label, (_, measured) in starts.items()}
-            if mode == "dense":
-                references = {"BM25": next(iter(starts.values()))[1]["lexical"]} | references
-            names = {f"start {label}": label for label in references} | {name: name for name in found}
-            everything = {f"start {label}": values for label, values in references.items()} | found
-            evaluation: Any = {
-                "name": f"{query_set.name} {query_set.split}".strip() + f", {_MODE_NAMES[mode]}",
-                "kind": "comparison",
-                "note": " ".join([note, *query_set.notes]).strip(),
-                "queries": len(query_set),
-                "seeds": len(self.seeds),
-                "baseline": next(iter(self.recipes)),
-                "systems": described(names, everything, rng_seed),
-                "comparisons": comparisons(found, next(iter(self.recipes)), rng_seed),
-            }
-            evaluations.append(evaluation)
-        return _summary(self, evaluations, runs, costs, notes, list(query_set.queries))
+                runs[name].append(_Run(read_measures(work), _cost(work, recipe)))
+        work = self._run(next(iter(self.recipes.values())).model_copy(update={"stages": ()}), "start")
+        asked, collection, note = self._questions(work)
+        notes = [
+            remark for name in self.recipes for remark in _remarks(name, self.recipes[name], runs[name], self.budget)
+        ]
+        if collection == "heldout":
+            notes += self._practised()
+        evaluations = [self._evaluation(mode, asked, note, starts, runs) for mode in MODES]
+        return _summary(self, evaluations, runs, notes, list(asked.queries))
 
-    def _starts(self) -> dict[str, tuple[Recipe, dict[str, Measured]]]:
-        """Every model that a recipe starts from, untrained and measured, by the name it has in the tables; without
-        those that a recipe without stages stands for, unless there is no other."""
-        found: dict[str, tuple[Recipe, dict[str, Measured]]] = {}
-        seen = set()
+    def _evaluation(
+        self,
+        mode: Mode,
+        asked: QuerySet,
+        note: str,
+        starts: Mapping[str, Mapping[str, Measured]],
+        runs: Mapping[str, Sequence[_Run]],
+    ) -> Evaluation:
+        """The recipes in one way of searching, averaged over seeds, below what is there without them."""
+        found = {name: averaged([run.measured[mode] for run in of_recipe]) for name, of_recipe in runs.items()}
+        references = {label: measured[mode] for label, measured in starts.items()}
+        if mode == "dense":
+            references = {"BM25": next(iter(starts.values()))["lexical"]} | references
+        names = {f"start {label}": label for label in references} | {name: name for name in found}
+        everything = {f"start {label}": values for label, values in references.items()} | found
+        first, seed = next(iter(self.recipes)), next(iter(self.recipes.values())).seed
+        evaluation: Any = {
+            "name": f"{asked.name} {asked.split}".strip() + f", {MODE_NAMES[mode]}",
+            "kind": "comparison",
+            "note": " ".join([note, *asked.notes]).strip(),
+            "queries": len(asked),
+            "seeds": len(self.seeds),
+            "baseline": first,
+            "systems": described(names, everything, seed),
+            "comparisons": comparisons(found, first, seed),
+        }
+        return evaluation
+
+    def _practised(self) -> list[str]:
+        """Which recipes train on queries of the kinds that are held out."""
+        return [
+            f"{name} trains on pairs of the kinds {', '.join(kinds)}, and so are some of these queries: its gain over "
+            "recipes that do not says little about people's questions."
+            for name, recipe in self.recipes.items()
+            if (kinds := self.workspace(recipe).practised_kinds)
+        ]
+
+    def _starts(self) -> dict[str, dict[str, Measured]]:
+        """Every model that a recipe starts from, untrained and measured, by the name it has in the tables."""
+        found: dict[str, dict[str, Measured]] = {}
+        seen = []
         for recipe in self.recipes.values():
-            start = recipe.model_copy(update={"stages": ()})
-            key = (start.model, start.encoding)
-            if key not in seen:
-                seen.add(key)
-                work = self._run(start, "start")
-                label = f"untrained {Path(start.model.base).name}"
-                found[label if label not in found else f"{label} ({len(found) + 1})"] = (start, read_measures(work))
+            if (recipe.model, recipe.encoding) not in seen:
+                seen.append((recipe.model, recipe.encoding))
+                work = self._run(recipe.model_copy(update={"stages": ()}), "start")
+                label = f"untrained {Path(recipe.model.base).name}"
+                found[label if label not in found else f"{label} ({len(seen)})"] = read_measures(work)
         return found
-
-
-_MODE_NAMES = {"dense": "the model alone", "fused": "fused with BM25"}
 
 
 def at_budget(recipe: Recipe, budget: BudgetConfig, seed: int) -> Recipe:
@@ -372,6 +385,14 @@ class _Cost:
     kept_start: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What one recipe with one seed came to, by mode, and what it cost."""
+
+    measured: Mapping[str, Measured]
+    cost: _Cost
+
+
 def _cost(work: Workspace, recipe: Recipe) -> _Cost:
     manifests = [work.manifests[f"stage-{number}"] for number in range(1, len(recipe.stages) + 1)]
     compared = [m for m, stage in zip(manifests, recipe.stages, strict=True) if stage.budget is None]
@@ -390,9 +411,9 @@ def _cost(work: Workspace, recipe: Recipe) -> _Cost:
     )
 
 
-def _remarks(name: str, recipe: Recipe, costs: Sequence[_Cost], budget: BudgetConfig) -> list[str]:
+def _remarks(name: str, recipe: Recipe, runs: Sequence[_Run], budget: BudgetConfig) -> list[str]:
     """What a reader must know of these runs before believing that they were at equal cost."""
-    found = []
+    found, costs = [], [run.cost for run in runs]
     for number in sorted({number for cost in costs for number in cost.untrained}):
         found.append(f"{name}: stage {number} trained nothing (the messages of the run say why).")
     unit, whole = next((u, v) for u, v in budget.model_dump().items() if v is not None)
@@ -417,23 +438,22 @@ def _remarks(name: str, recipe: Recipe, costs: Sequence[_Cost], budget: BudgetCo
 def _summary(
     comparison: Comparison,
     evaluations: list[Evaluation],
-    runs: Mapping[str, Sequence[Mapping[str, Measured]]],
-    costs: Mapping[str, Sequence[_Cost]],
+    runs: Mapping[str, Sequence[_Run]],
     notes: list[str],
     queries: list[str],
 ) -> ComparisonSummary:
     recipes: list[ComparedRecipe] = []
     for name, recipe in comparison.recipes.items():
-        of_recipe, by_seed = costs[name], _means(runs[name])
+        costs, by_seed = [run.cost for run in runs[name]], _means(runs[name])
         recipes.append(
             {
                 "name": name,
                 "base": recipe.model.base,
                 "objectives": [stage.objective.kind for stage in recipe.stages],
-                "steps": float(np.mean([cost.steps for cost in of_recipe])),
-                "tokens": float(np.mean([cost.tokens for cost in of_recipe])),
-                "flops": float(np.mean([cost.flops for cost in of_recipe])),
-                "seconds": float(np.mean([cost.seconds for cost in of_recipe])),
+                "steps": float(np.mean([cost.steps for cost in costs])),
+                "tokens": float(np.mean([cost.tokens for cost in costs])),
+                "flops": float(np.mean([cost.flops for cost in costs])),
+                "seconds": float(np.mean([cost.seconds for cost in costs])),
                 "by_seed": by_seed,
                 "spread": {
                     mode: float(np.std(means, ddof=1)) if len(means) > 1 else None for mode, means in by_seed.items()
@@ -455,7 +475,7 @@ def _summary(
         "query_ids": queries,
         "per_query": {
             mode: {
-                name: [run[mode].values[DECIDING_MEASURE].round(6).tolist() for run in of_recipe]
+                name: [run.measured[mode].values[DECIDING_MEASURE].round(6).tolist() for run in of_recipe]
                 for name, of_recipe in runs.items()
             }
             for mode in MODES
@@ -463,9 +483,9 @@ def _summary(
     }
 
 
-def _means(runs: Sequence[Mapping[str, Measured]]) -> dict[str, list[float]]:
+def _means(runs: Sequence[_Run]) -> dict[str, list[float]]:
     """The deciding measure of each run, by mode."""
-    return {mode: [run[mode].mean(DECIDING_MEASURE) for run in runs] for mode in MODES}
+    return {mode: [run.measured[mode].mean(DECIDING_MEASURE) for run in runs] for mode in MODES}
 
 
 class _Labelled(Silent):
