@@ -51,6 +51,7 @@ from corpusmith.index.search import SearchSettings
 from corpusmith.model.arithmetic import DTYPES, best_device, fastest_precision
 from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.huggingface import export_checkpoint, load_checkpoint
+from corpusmith.objective.registry import objective_class
 from corpusmith.pipeline.comparison import MODES, Comparison, read_measures
 from corpusmith.pipeline.train import trained_objective
 from corpusmith.pipeline.workspace import Workspace
@@ -91,10 +92,13 @@ class Form:
     flops: float
     tuning_flops: float
     reranked: int
+    batch_tokens: tuple[int, int] | None = None
+    """Tokens of a step, for objectives whose examples stand alone and for those whose examples serve each other as
+    negatives; their own unless given. Little training in large steps would be very few of them."""
 
 
-QUICK = Form("quick", ("cranfield", "scifact"), ("scifact",), 1500, 2, 6e12, 3e12, 20)
-FULL = Form("full", COLLECTIONS, LABELLED, None, 3, 1e14, 3e13, 50)
+QUICK = Form("quick", ("cranfield", "scifact"), ("scifact",), 1500, 2, 1.2e13, 1.2e13, 20, (2048, 4096))
+FULL = Form("full", COLLECTIONS, LABELLED, None, 3, 1e14, 5e13, 50)
 FRESH = {"hidden_size": 256, "layers": 4, "heads": 4, "intermediate_size": 1024}
 """The model that `--start fresh` begins with."""
 
@@ -215,15 +219,15 @@ class Harness:
 
     def recipe_of(self, claim: Claim, objective: Fragment | None, setting: Setting, pairs: Fragment) -> Recipe:
         """An objective as a recipe; in the setting "fine-tuned" with the stage that both have after it."""
-        tuning = {"training": {**TRAINING, "learning_rate": 2e-5}, "budget": {"flops": self.form.tuning_flops}}
-        stages: list[Fragment] = [] if objective is None else [{"objective": objective, "training": TRAINING}]
+        budget = {"budget": {"flops": self.form.tuning_flops}}
+        stages = [] if objective is None else [self._stage(objective)]
         labels: Fragment = {}
         if setting == "fine-tuned":
             labels = {"source": "labels"}
             if not claim.needs_pairs:
-                stages.append({"objective": RERANKING if claim.measure == "reranking" else TUNING, **tuning})
+                stages.append(self._stage(RERANKING if claim.measure == "reranking" else TUNING, 2e-5) | budget)
             elif objective is not None:
-                stages = [{"objective": objective, **tuning}]
+                stages = [self._stage(objective, 2e-5) | budget]
         content = {
             "model": {"base": str(self.start_model())},
             "heldout": {"queries": 0},
@@ -233,6 +237,14 @@ class Harness:
         }
         content["pairs"] = {"maximum": 20_000, **content.get("pairs", {}), **pairs, **labels}
         return parse_recipe(content, claim.name)
+
+    def _stage(self, objective: Fragment, learning_rate: float | None = None) -> Fragment:
+        """A stage with this objective; its own learning rate unless given."""
+        training: Fragment = {**TRAINING, "learning_rate": learning_rate}
+        if self.form.batch_tokens is not None:
+            alone, together = self.form.batch_tokens
+            training["batch_tokens"] = alone if objective_class(objective["kind"]).divisible else together
+        return {"objective": objective, "training": training}
 
     def start_model(self) -> str | Path:
         """The model that everything starts from; a fresh one is drawn where that is asked for."""
@@ -467,6 +479,7 @@ def form_of(arguments: argparse.Namespace) -> Form:
         flops=arguments.flops or form.flops,
         tuning_flops=arguments.tuning_flops or form.tuning_flops,
         reranked=form.reranked,
+        batch_tokens=form.batch_tokens,
     )
 
 

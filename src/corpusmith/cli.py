@@ -163,7 +163,7 @@ def compare(
             "--budget",
             "-b",
             metavar="'N UNIT'",
-            help="What the training of each recipe may cost: '5 minutes', '2e6 tokens' or '30e15 flops'.",
+            help="What the training of each recipe may cost: '5 minutes', '2e6 tokens' or '5e13 flops'.",
         ),
     ],
     corpus: Annotated[
@@ -199,7 +199,7 @@ def compare(
 
     \b
     Examples:
-      corpusmith compare plain.toml retromae.toml --budget '30e15 flops' --corpus ~/papers --out starts
+      corpusmith compare plain.toml retromae.toml --budget '5e13 flops' --corpus ~/papers --out starts
       corpusmith compare default pretrain --budget '10 minutes' --corpus data/scifact --seeds 5
     """
     from corpusmith.pipeline import compare

@@ -99,7 +99,7 @@ def compare(
             documentation.
         recipes: at least two: `Recipe`s, names of presets or TOML files, or these by the name they shall have. A stage
             that has a budget of its own keeps it, beyond the budget compared.
-        budget: what the training of each recipe may cost, as a `BudgetConfig` or as in "30e15 flops".
+        budget: what the training of each recipe may cost, as a `BudgetConfig` or as in "5e13 flops".
         out: a new folder, or one with an earlier comparison, whose finished steps are reused.
         seeds: how many times each recipe is trained.
         split: which judged queries of a BEIR folder are asked; "held-out" for those made from the corpus.

@@ -51,7 +51,7 @@ class BudgetConfig(Config):
 
 
 def parse_budget(text: str) -> BudgetConfig:
-    """A budget as people write it: "5 minutes", "2e6 tokens", "30e15 flops".
+    """A budget as people write it: "5 minutes", "2e6 tokens", "5e13 flops".
 
     Raises:
         RecipeError: it is not of this form, or nothing is to be spent.
@@ -66,7 +66,7 @@ def parse_budget(text: str) -> BudgetConfig:
     except (ValueError, OverflowError):
         raise RecipeError(
             f"no budget: '{text}'; write a number above 0 and its unit, as in '5 minutes', '2e6 tokens' or "
-            "'30e15 flops'."
+            "'5e13 flops'."
         ) from None
 
 
