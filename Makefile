@@ -11,7 +11,7 @@ help:
 	@echo "make test   run the tests (ARGS='tests/index -x' passes arguments to pytest)"
 	@echo "make lint   check style, formatting and types"
 	@echo "make lock   write the versions now in .venv to requirements/lock.txt"
-	@echo "make docs   write the tables of options and commands in docs/ anew"
+	@echo "make docs   write the tables of options, commands and measured claims in docs/ anew"
 
 demo: $(READY)
 	@.venv/bin/corpusmith demo --out demo
@@ -32,6 +32,7 @@ lock: $(READY)
 
 docs: $(READY)
 	@.venv/bin/python scripts/reference.py
+	@PYTHONPATH=. .venv/bin/python scripts/systems.py
 
 $(READY): requirements/lock.txt requirements/torch.txt pyproject.toml scripts/setup.py
 	@$(PYTHON) scripts/setup.py

@@ -402,3 +402,47 @@ def test_a_second_build_in_the_same_folder_waits_its_turn(
         ended = command("build", notes, *search_only, "--out", tmp_path / "out")
     assert ended.code == 2
     assert "another build is running" in ended.sentence
+
+
+# Comparing recipes.
+
+
+def recipe_file(folder: Path, name: str, kind: str, base_model: Path) -> Path:
+    path = folder / f"{name}.toml"
+    training = "training = { batch_tokens = 512, evaluations = 0, keep_best = false, max_epochs = 100 }"
+    stage = f'[[stages]]\nobjective = {{ kind = "{kind}" }}\n{training}\n'
+    path.write_text(f'[model]\nbase = "{base_model}"\n{stage}')
+    return path
+
+
+def test_recipes_are_compared_and_the_tables_say_how(
+    command: Command, base_model: Path, notes: Path, tmp_path: Path
+) -> None:
+    plain = recipe_file(tmp_path, "plain", "masked_language", base_model)
+    retromae = recipe_file(tmp_path, "retromae", "retromae", base_model)
+    budget = ("--budget", "1e9 flops", "--seeds", "2", "--out", tmp_path / "out")
+    ended = command("compare", plain, retromae, "--corpus", notes, *budget)
+    assert (ended.code, ended.err) == (0, "")
+    assert "the first recipe" in ended.out
+    assert "compare.json" in ended.out
+    again = command("compare", plain, retromae, "--corpus", notes, *budget)
+    assert "> " not in again.out
+    assert again.out.splitlines()[-12:] == ended.out.splitlines()[-12:]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["default", "pretrain", "--budget", "five minutes"], "no budget"),
+        (["default", "--budget", "5 minutes"], "two recipes or more"),
+        (["default", "defautl", "--budget", "5 minutes"], "did you mean 'default'"),
+        (["default", "demo", "--budget", "5 minutes"], "another corpus"),
+        (["default", "pretrain", "--budget", "5 minutes", "--corpus", "nowhere"], "nowhere"),
+    ],
+)
+def test_a_comparison_that_cannot_be_is_one_sentence(
+    arguments: list[str], sentence: str, command: Command, tmp_path: Path
+) -> None:
+    ended = command("compare", *arguments, "--out", tmp_path / "out")
+    assert ended.code == 2
+    assert sentence in ended.sentence

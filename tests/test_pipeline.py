@@ -245,6 +245,39 @@ def test_a_build_killed_again_and_again_ends_with_the_same_bytes(
     assert digests(out) == digests(built)
 
 
+def test_a_stage_with_a_budget_of_its_own_is_reused_when_others_follow(
+    base_model: Path, documents: Path, tmp_path: Path
+) -> None:
+    first = {"objective": {"kind": "retromae"}, "training": STAGE["training"], "budget": {"tokens": 8000}}
+    build(documents, recipe=recipe_for(base_model, stages=[first]), out=tmp_path / "out")
+    before = digests(tmp_path / "out")["stage-1"]
+    stamp = (tmp_path / "out/steps/stage-1/manifest.json").stat().st_mtime_ns
+    recipe = recipe_for(base_model, stages=[first, STAGE], budget={"tokens": 5000})
+    summary = build(documents, recipe=recipe, out=tmp_path / "out").summary
+    assert digests(tmp_path / "out")["stage-1"] == before
+    assert (tmp_path / "out/steps/stage-1/manifest.json").stat().st_mtime_ns == stamp
+    assert [round(stage["tokens"], -3) for stage in summary["training"]] == [8000, 5000]
+
+
+def test_a_stage_that_shares_the_budget_is_trained_anew_when_its_share_changes(
+    base_model: Path, documents: Path, tmp_path: Path
+) -> None:
+    build(documents, recipe=recipe_for(base_model), out=tmp_path / "out")
+    summary = build(documents, recipe=recipe_for(base_model, stages=[STAGE, STAGE]), out=tmp_path / "out").summary
+    assert summary["training"][0]["tokens"] == pytest.approx(10_000, rel=0.2)
+
+
+def test_the_seed_of_a_stage_changes_its_training_alone(built: Path, base_model: Path, documents: Path) -> None:
+    before = digests(built)
+    out = built.parent / "seeded"
+    shutil.copytree(built, out)
+    build(documents, recipe=recipe_for(base_model, stages=[STAGE | {"seed": 1}]), out=out)
+    after = digests(out)
+    assert before["stage-1"] != after["stage-1"]
+    for name in ("corpus", "tokens", "heldout", "lexical", "base", "pairs"):
+        assert before[name] == after[name]
+
+
 def test_labels_train_where_the_recipe_asks_for_them(base_model: Path, documents: Path, tmp_path: Path) -> None:
     recipe = recipe_for(base_model, pairs={"source": "labels", "candidates": 4, "depth": 20})
     result = build(documents, recipe=recipe, out=tmp_path / "out")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from corpusmith.pipeline.plan import make_plan
-from corpusmith.recipe import preset
+from corpusmith.recipe import parse_recipe, preset
 from corpusmith.report.base import PlannedStep
 
 
@@ -40,3 +40,14 @@ def test_stages_share_what_is_left(base_model: Path, notes: Path, tmp_path: Path
     recipe = preset("pretrain").with_overrides({"model.base": str(base_model), "budget.minutes": minutes})
     steps = make_plan([notes], recipe, tmp_path / "out")
     assert sum(step["seconds"] or 0 for step in steps) <= 60 * minutes + 10
+
+
+def test_stages_share_what_those_with_budgets_of_their_own_leave(base_model: Path, notes: Path, tmp_path: Path) -> None:
+    retromae = {"objective": {"kind": "retromae"}, "training": {"max_epochs": 1e9}}
+    stages = [retromae | {"budget": {"minutes": 30}}, retromae, retromae | {"share": 3}]
+    content = {"model": {"base": str(base_model)}, "budget": {"minutes": 100}, "stages": stages}
+    planned = make_plan([notes], parse_recipe(content, "test"), tmp_path / "out")
+    own, small, large = (step["seconds"] or 0 for step in planned if step["step"].startswith("stage-"))
+    assert own == 30 * 60
+    assert 60 * 60 < small + large < 70 * 60
+    assert large == pytest.approx(3 * small)

@@ -62,6 +62,15 @@ def test_overrides_replace_one_option_and_a_budget_replaces_the_budget() -> None
     assert recipe.stages == preset("default").stages
 
 
+def test_a_stage_has_a_share_or_a_budget_of_its_own() -> None:
+    stage = {"objective": {"kind": "retromae"}}
+    recipe = parse_recipe({"stages": [stage | {"budget": {"flops": 1e12}}, stage, stage | {"share": 3}]}, "test")
+    assert [recipe.part_of_budget(number) for number in (1, 2, 3)] == [0, 0.25, 0.75]
+    assert parse_recipe(tomllib.loads(to_toml(recipe)), "test") == recipe
+    with pytest.raises(RecipeError, match="not both"):
+        parse_recipe({"stages": [stage | {"budget": {"flops": 1e12}, "share": 0.5}]}, "test")
+
+
 @pytest.mark.parametrize("name", ["corpus.nope", "nope", "seed.deep", "stages.0.share"])
 def test_an_override_of_nothing_is_refused(name: str) -> None:
     with pytest.raises(RecipeError):

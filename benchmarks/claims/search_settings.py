@@ -46,7 +46,8 @@ def read_lines(path: Path) -> Iterator[dict]:
 
 
 def collection_of_pairs(path: Path, number: int | None, folder: Path, rng: random.Random) -> None:
-    """Write (query, positive) pairs as a BEIR folder: every positive a document, some of the queries drawn."""
+    """Write (query, positive) pairs as a BEIR folder: every positive a document, some of the queries drawn as test
+    queries, the others for training."""
     pairs = [(record["query"], record["positive"]) for record in read_lines(path)]
     if number is not None:
         rng.shuffle(pairs)
@@ -54,12 +55,14 @@ def collection_of_pairs(path: Path, number: int | None, folder: Path, rng: rando
     documents = {text: f"d{i}" for i, text in enumerate(dict.fromkeys(positive for _, positive in pairs))}
     queries = {text: f"q{i}" for i, text in enumerate(dict.fromkeys(query for query, _ in pairs))}
     drawn = set(rng.sample(sorted(queries.values()), min(QUERIES, len(queries))))
-    judged = {(queries[query], documents[positive]) for query, positive in pairs if queries[query] in drawn}
+    judged = sorted({(queries[query], documents[positive]) for query, positive in pairs})
     write_records(folder / "corpus.jsonl", ({"_id": id, "title": "", "text": text} for text, id in documents.items()))
-    write_records(folder / "queries.jsonl", ({"_id": id, "text": text} for text, id in queries.items() if id in drawn))
+    write_records(folder / "queries.jsonl", ({"_id": id, "text": text} for text, id in queries.items()))
     (folder / "qrels").mkdir(exist_ok=True)
-    lines = ["query-id\tcorpus-id\tscore", *(f"{query}\t{document}\t1" for query, document in sorted(judged))]
-    (folder / "qrels" / "test.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for split in ("test", "train"):
+        kept = [(query, document) for query, document in judged if (query in drawn) == (split == "test")]
+        lines = ["query-id\tcorpus-id\tscore", *(f"{query}\t{document}\t1" for query, document in kept)]
+        (folder / "qrels" / f"{split}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def write_records(path: Path, records: Iterator[dict]) -> None:

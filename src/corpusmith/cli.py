@@ -53,6 +53,12 @@ app = typer.Typer(
 Out = Annotated[
     Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for everything the build makes; run again to resume.")
 ]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="Replace one option, e.g. --set corpus.passage_words=120. Repeatable."
+    ),
+]
 Built = Annotated[Path, typer.Argument(metavar="DIR", help="The folder that a build wrote (its --out).")]
 
 
@@ -94,12 +100,7 @@ def build(
         typer.Option("--minutes", "-m", min=0.1, metavar="N", help="What the whole build may take, in minutes."),
     ] = None,
     out: Out = Path("corpusmith-out"),
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="NAME=VALUE", help="Replace one option, e.g. --set corpus.passage_words=120. Repeatable."
-        ),
-    ] = None,
+    settings: Settings = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first document that would be dropped.")] = False,
     dry_run: Annotated[bool, typer.Option("--plan", help="Print the plan and stop.")] = False,
 ) -> None:
@@ -145,6 +146,76 @@ def demo(
         say(console, f"\n$ corpusmith search {out} {json.dumps(query)} -k 3", "bold")
         _print_results(out, query, 3)
     say(console, f"\nThe report: {out / 'report.html'}")
+
+
+@app.command()
+def compare(
+    recipes: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RECIPE...",
+            help="TOML recipes or names of presets, two or more; the first is the one that the others are set against.",
+        ),
+    ],
+    budget: Annotated[
+        str,
+        typer.Option(
+            "--budget",
+            "-b",
+            metavar="'N UNIT'",
+            help="What the training of each recipe may cost: '5 minutes', '2e6 tokens' or '5e13 flops'.",
+        ),
+    ],
+    corpus: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--corpus",
+            "-c",
+            metavar="PATH",
+            help="Documents, as in build; a BEIR folder brings judged queries. Repeatable.",
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, metavar="N", help="How many times each is trained.")] = 3,
+    split: Annotated[
+        str,
+        typer.Option(
+            "--split",
+            metavar="NAME",
+            help="Which qrels/<split>.tsv of a BEIR folder; held-out asks the queries made from the corpus.",
+        ),
+    ] = "test",
+    out: Out = Path("corpusmith-comparison"),
+    settings: Settings = None,
+) -> None:
+    """Compare recipes on your own corpus, at equal cost.
+
+    Trains each recipe from its start with each seed, all at the same cost, and measures every model as it comes out,
+    alone and fused with BM25. What the runs have in common is made once. Prints each recipe's difference from the
+    first with interval and paired test, and leaves compare.json and compare.md in the folder. Interrupted at any
+    moment, the same command goes on where it was.
+
+    Queries are the judged ones of a BEIR folder, else the corpus's own held-out ones. Only FLOPs are the same cost
+    on any machine and for any objective; minutes are what a user pays.
+
+    \b
+    Examples:
+      corpusmith compare plain.toml retromae.toml --budget '5e13 flops' --corpus ~/papers --out starts
+      corpusmith compare default pretrain --budget '10 minutes' --corpus data/scifact --seeds 5
+    """
+    from corpusmith.pipeline import compare
+    from corpusmith.pipeline.comparison import named_recipes
+    from corpusmith.progress import TerminalWatcher
+    from corpusmith.report.terminal import print_comparison
+
+    _refuse_inside_input(out, corpus or [])
+    overrides = _overrides(settings)
+    chosen = {name: recipe.with_overrides(overrides) for name, recipe in named_recipes(recipes).items()}
+    with TerminalWatcher(console) as watcher:
+        result = compare(
+            *(corpus or []), recipes=chosen, budget=budget, out=out, seeds=seeds, split=split, watcher=watcher
+        )
+    print_comparison(result.summary, console)
+    say(console, f"\nAll figures: {out / 'compare.json'}; the tables: {out / 'compare.md'}")
 
 
 @app.command()
@@ -319,18 +390,24 @@ def _recipe(
 
     if path and preset:
         raise RecipeError("--recipe and --preset exclude each other; a recipe file holds all options.")
-    overrides: dict[str, Any] = {}
-    for setting in settings or []:
-        name, equals, value = setting.partition("=")
-        if not equals or not name.strip():
-            raise RecipeError(f"--set {setting}: write NAME=VALUE, as in corpus.passage_words=120.")
-        overrides[name.strip()] = _value(value.strip())
+    overrides = _overrides(settings)
     if minutes is not None:
         overrides["budget.minutes"] = minutes
     if strict:
         overrides["corpus.strict"] = True
     recipe = resolve_recipe(path or preset)
     return recipe.with_overrides(overrides) if overrides else recipe
+
+
+def _overrides(settings: list[str] | None) -> dict[str, Any]:
+    """What --set gives: dotted options with their values."""
+    overrides: dict[str, Any] = {}
+    for setting in settings or []:
+        name, equals, value = setting.partition("=")
+        if not equals or not name.strip():
+            raise RecipeError(f"--set {setting}: write NAME=VALUE, as in corpus.passage_words=120.")
+        overrides[name.strip()] = _value(value.strip())
+    return overrides
 
 
 def _value(text: str) -> Any:

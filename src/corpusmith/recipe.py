@@ -49,8 +49,19 @@ class StageConfig(Config):
     """What is optimised; `kind` selects it."""
     share: float = Field(default=1.0, gt=0)
     """This stage's part of the training budget, relative to the other stages' shares."""
+    budget: BudgetConfig | None = None
+    """What this stage may spend, in place of a share of the recipe's budget: exactly one of minutes, tokens, flops."""
+    seed: int | None = Field(default=None, ge=0, lt=2**31)
+    """The seed of this stage's training alone; the recipe's unless given. The corpus and its held-out queries stay as
+    they are."""
     training: TrainingConfig = TrainingConfig()
     """Batches, learning rate, schedule, evaluation."""
+
+    @model_validator(mode="after")
+    def _share_or_budget(self) -> StageConfig:
+        if self.budget is not None and self.share != 1.0:
+            raise ValueError("a stage has a share of the recipe's budget or a budget of its own, not both")
+        return self
 
 
 class SearchConfig(Config):
@@ -94,7 +105,8 @@ class Recipe(Config):
     seed: int = Field(default=0, ge=0, lt=2**31)
     """The one seed from which all randomness derives."""
     budget: BudgetConfig = BudgetConfig(minutes=20)
-    """How much the whole build may cost: exactly one of minutes, tokens, flops."""
+    """How much the whole build may cost: exactly one of minutes, tokens, flops. Stages with a budget of their own
+    spend that instead."""
     corpus: CorpusConfig = CorpusConfig()
     """Reading, cleaning, deduplication, passages."""
     model: ModelConfig = ModelConfig()
@@ -125,6 +137,11 @@ class Recipe(Config):
                 )
             tuned |= self.pairs.source == "labels" and "pairs" in stage.objective.needs()
         return self
+
+    def part_of_budget(self, number: int) -> float:
+        """The part of the recipe's budget that stage `number` (from 1) gets, 0 to 1; 0 with a budget of its own."""
+        shares = [stage.share if stage.budget is None else 0.0 for stage in self.stages]
+        return shares[number - 1] / (sum(shares) or 1.0)
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> Recipe:
         """This recipe with dotted options replaced, e.g. `{"corpus.passage_words": 120}`.

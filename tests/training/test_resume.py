@@ -12,7 +12,16 @@ from typing import get_args
 import pytest
 
 from corpusmith.errors import ArtefactError
-from corpusmith.objective.config import ObjectiveConfig
+from corpusmith.objective.config import (
+    ContrastiveConfig,
+    MaskedLanguageConfig,
+    Matryoshka2dConfig,
+    ObjectiveConfig,
+    RetroMAEConfig,
+    StarbucksConfig,
+    SumConfig,
+    TermConfig,
+)
 from corpusmith.training import checkpoint as checkpoint_module
 from corpusmith.training import log as log_module
 from corpusmith.training.budget import BudgetConfig
@@ -45,7 +54,23 @@ def cut_after(step: int):
 OPTIONS = {"checkpoint_minutes": 0, "validate": loss_score, "evaluations": 3, "held_out": 3, "tokens": 1200}
 
 
-OBJECTIVES = [options() for options in get_args(get_args(ObjectiveConfig)[0])]
+FITTED = {
+    "contriever": {"queue": 7},
+    "ict": {"bfs_share": 0.5},
+    "laprador": {"queue": 7, "turn": 3},
+    "spider": {"shortest_span": 1, "common_share": 1.0},
+}
+"""Options by which an objective does on so little data what its defaults do on more."""
+CURRICULUM = MaskedLanguageConfig(final_rate=0.6, final_mask_share=0.5, choose="importance", strategy_from=0.5)
+TERMS = (MaskedLanguageConfig(), Matryoshka2dConfig(objective=RetroMAEConfig()), ContrastiveConfig())
+OBJECTIVES = [
+    *(options(**FITTED.get(options().kind, {})) for options in get_args(get_args(ObjectiveConfig)[0])),
+    CURRICULUM,
+    RetroMAEConfig(visible="pmi"),
+    Matryoshka2dConfig(objective=RetroMAEConfig()),
+    StarbucksConfig(objective=RetroMAEConfig()),
+    SumConfig(terms=tuple(TermConfig(objective=term) for term in TERMS)),
+]
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda options: options.kind)
@@ -163,7 +188,8 @@ def test_what_minutes_buy_is_settled_once_and_a_resumed_run_keeps_to_it(run, tmp
     assert ending(tmp_path / "cut") == ending(tmp_path / "whole")
 
 
-def test_a_crash_during_an_evaluation_costs_the_evaluation_alone(run, tmp_path):
+@pytest.mark.parametrize("objective", [None, CURRICULUM])
+def test_a_crash_during_an_evaluation_costs_the_evaluation_alone(run, tmp_path, objective):
     calls = 0
 
     def dies_the_second_time(encoder) -> float:
@@ -173,7 +199,7 @@ def test_a_crash_during_an_evaluation_costs_the_evaluation_alone(run, tmp_path):
             raise PowerCut
         return loss_score(encoder)
 
-    options = OPTIONS | {"checkpoint_minutes": 60}
+    options = OPTIONS | {"checkpoint_minutes": 60, "objective": objective}
     run(tmp_path / "whole", **options)
     with pytest.raises(PowerCut):
         run(tmp_path / "cut", **options | {"validate": dies_the_second_time})

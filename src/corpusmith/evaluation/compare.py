@@ -6,7 +6,7 @@ their fusion) that does best on these very queries, the hardest one to beat.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,14 +86,22 @@ def compare(
         "queries": len(query_set),
         "seeds": 1,
         "baseline": baseline,
-        "systems": [
-            {"key": system.key, "name": system.name, "measures": _intervals(measured[system.key], seed)}
-            for system in systems
-        ],
-        "comparisons": _comparisons(measured, baseline, seed),
+        "systems": described({system.key: system.name for system in systems}, measured, seed),
+        "comparisons": comparisons(measured, baseline, seed),
         "examples": _examples(query_set, measured[baseline], measured[systems[-1].key]),
         "per_query": {key: values.values[DECIDING_MEASURE].round(6).tolist() for key, values in measured.items()},
     }
+
+
+def averaged(measured: Sequence[Measured]) -> Measured:
+    """Each query's values, averaged over several runs of the same system (seeds)."""
+    values = {name: np.mean([run.values[name] for run in measured], axis=0) for name in measured[0].values}
+    return Measured(measured[0].queries, values)
+
+
+def described(names: Mapping[str, str], measured: Mapping[str, Measured], seed: int) -> list[dict[str, Any]]:
+    """Every system, by key and name, with its measures and their intervals."""
+    return [{"key": key, "name": name, "measures": _intervals(measured[key], seed)} for key, name in names.items()]
 
 
 def _intervals(measured: Measured, seed: int) -> dict[str, dict[str, float]]:
@@ -128,7 +136,8 @@ def _examples(query_set: QuerySet, before: Measured, after: Measured) -> list[di
     ]
 
 
-def _comparisons(measured: dict[str, Measured], baseline: str, seed: int) -> list[dict[str, Any]]:
+def comparisons(measured: Mapping[str, Measured], baseline: str, seed: int) -> list[dict[str, Any]]:
+    """Every other system against the baseline: paired difference with interval, p-value adjusted by Holm."""
     found: list[dict[str, Any]] = []
     for key, values in measured.items():
         if key == baseline:

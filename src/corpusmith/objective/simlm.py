@@ -101,12 +101,8 @@ class SimLM(PassageObjective):
         maskings = self.encoder_masking, self.decoder_masking
         hidden = [masking(ids, lengths, draws[:, :3], self.progress) for masking in maskings]
         inputs = SimLMInputs(
-            encoder=generator_inputs(
-                original, self.encoder_masking(ids, lengths, draws[:, :3], self.progress), draws[:, 3]
-            ),
-            decoder=generator_inputs(
-                original, self.decoder_masking(ids, lengths, draws[:, :3], self.progress), draws[:, 4]
-            ),
+            encoder=generator_inputs(original, hidden[0], draws[:, 3]),
+            decoder=generator_inputs(original, hidden[1], draws[:, 4]),
             places=torch.from_numpy(places),
             targets=torch.from_numpy(ids[places]),
         )

@@ -19,13 +19,13 @@ from corpusmith.errors import ArtefactError, NewerArtefactError
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: `make` fills the draft.
+    """One step: `make` fills the draft, `place` names the folder for the artefact with this key.
 
     `parents` are names of earlier steps; `inputs` are digests from outside; `note` says in the plan what is done.
     """
 
     name: str
-    folder: Path
+    place: Callable[[str], Path]
     make: Callable[[Draft], None]
     config: dict[str, Any]
     parents: tuple[str, ...] = ()
@@ -81,11 +81,12 @@ def reusable(steps: Sequence[Step], seed: int) -> dict[str, Manifest]:
     for step in steps:
         if not all(parent in found for parent in step.parents):
             continue
+        key, _ = _key(step, {name: m.digest for name, m in found.items()}, seed)
         try:
-            manifest = read_manifest(step.folder)
+            manifest = read_manifest(step.place(key))
         except ArtefactError:
             continue
-        if manifest.key == _key(step, {name: m.digest for name, m in found.items()}, seed)[0]:
+        if manifest.key == key:
             found[step.name] = manifest
     return found
 
@@ -95,26 +96,27 @@ def run(steps: Sequence[Step], seed: int, watcher: Watcher) -> Iterator[tuple[St
     digests: dict[str, str] = {}
     for step in steps:
         key, parents = _key(step, digests, seed)
-        manifest = _whole(step, key, watcher)
+        folder = step.place(key)
+        manifest = _whole(folder, key, watcher)
         reused = manifest is not None
         if reused:
-            tidy(step.folder, key)
+            tidy(folder, key)
         watcher.start(step.name, step.note, reused=reused)
         if manifest is None:
-            with writing(step.folder, step.name, _config(step), parents, seed, resumable=step.resumable) as draft:
+            with writing(folder, step.name, _config(step), parents, seed, resumable=step.resumable) as draft:
                 step.make(draft)
-            manifest = read_manifest(step.folder)
+            manifest = read_manifest(folder)
             watcher.finish(manifest.seconds)
         digests[step.name] = manifest.digest
         yield step, manifest, reused
 
 
-def _whole(step: Step, key: str, watcher: Watcher) -> Manifest | None:
-    """The step's manifest if its artefact has this key and is whole."""
+def _whole(folder: Path, key: str, watcher: Watcher) -> Manifest | None:
+    """The manifest of the artefact in `folder` if it has this key and is whole."""
     try:
-        if not step.folder.exists() or read_manifest(step.folder).key != key:
+        if not folder.exists() or read_manifest(folder).key != key:
             return None
-        return open_artefact(step.folder)
+        return open_artefact(folder)
     except NewerArtefactError:
         raise
     except ArtefactError as error:

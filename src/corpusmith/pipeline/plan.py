@@ -90,10 +90,11 @@ def make_plan(paths: Sequence[Path], recipe: Recipe, folder: Path) -> list[Plann
         if step.name in stages:
             held = max(held, untrained + memory.training(_tokens_at_a_time(stages[step.name])))
             most = _most_training_seconds(stages[step.name], recipe, tokens, speed)
-            training = None if left is None else min(left, most)
+            training = _training_seconds(stages[step.name], recipe, left)
+            training = None if training is None else min(training, most)
             checkpoint = memory.parameters * CHECKPOINT_BYTES_A_PARAMETER
             planned |= {"seconds": training, "disk_bytes": CHECKPOINTS * checkpoint}
-            if left == 0:
+            if training == 0:
                 planned["note"] = "no time left in this budget: nothing will be trained"
         else:
             untrained = held = max(held, memory.held(step.name))
@@ -111,11 +112,18 @@ def _tokens_at_a_time(stage: StageConfig) -> int:
 
 
 def _seconds_left(recipe: Recipe, seconds: dict[str, float]) -> float | None:
-    """One stage's share of what a budget of minutes leaves for training; None for other budgets."""
-    if recipe.budget.minutes is None or not recipe.stages:
+    """What a budget of minutes leaves for the stages that share it; None for other budgets."""
+    if recipe.budget.minutes is None:
         return None
-    left = 60 * recipe.budget.minutes - sum(seconds.values())
-    return max(0.0, left) / len(recipe.stages)
+    own = sum((stage.budget.minutes or 0.0) for stage in recipe.stages if stage.budget is not None)
+    return max(0.0, 60 * (recipe.budget.minutes - own) - sum(seconds.values()))
+
+
+def _training_seconds(stage: StageConfig, recipe: Recipe, left: float | None) -> float | None:
+    """What a stage may take: its own minutes, or its share of what is left; None where tokens or FLOPs decide."""
+    if stage.budget is not None:
+        return None if stage.budget.minutes is None else 60 * stage.budget.minutes
+    return None if left is None else left * recipe.part_of_budget(recipe.stages.index(stage) + 1)
 
 
 def _most_training_seconds(stage: StageConfig, recipe: Recipe, tokens: float, speed: float) -> float:

@@ -7,8 +7,9 @@ corpus, and what they will need after training is set aside first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +57,19 @@ def build(
     work = Workspace([Path(path) for path in paths], chosen, Path(out), watcher or Silent())
     steps = chain(work)
     with locked(work.folder):
-        for step, manifest, reused in run(steps, chosen.seed, work.watcher):
-            work.manifests[step.name] = manifest
-            if reused:
-                work.reused.add(step.name)
+        run_steps(work, steps)
         write_whole(work.folder / "recipe.toml", to_toml(chosen))
         summary = summarise(work)
         write_outputs(summary, work.folder)
     return BuildResult(work.folder, summary)
+
+
+def run_steps(work: Workspace, steps: Sequence[Step]) -> None:
+    """Run these steps of a build, and note in the workspace what they left."""
+    for step, manifest, reused in run(steps, work.recipe.seed, work.watcher):
+        work.manifests[step.name] = manifest
+        if reused:
+            work.reused.add(step.name)
 
 
 def resolve_recipe(recipe: Recipe | str | Path | None) -> Recipe:
@@ -99,7 +105,8 @@ def chain(work: Workspace) -> list[Step]:
         resumable: bool = False,
     ) -> Step:
         inputs = work.input_digests if name == "corpus" else ()
-        return Step(name, work.path(name), lambda draft: make(work, draft), config, parents, inputs, resumable, note)
+        place = partial(work.place, name)
+        return Step(name, place, lambda draft: make(work, draft), config, parents, inputs, resumable, note)
 
     steps = [
         step("corpus", "read, clean, split", prepare.make_corpus, {"corpus": options["corpus"]}),
@@ -125,9 +132,9 @@ def chain(work: Workspace) -> list[Step]:
         parents = ("corpus", "heldout", "lexical", "base", *demonstration)
         steps.append(step("pairs", "training pairs and their teacher", prepare.make_pairs, config, *parents))
     for number, stage in enumerate(recipe.stages, 1):
-        stage_options = options["stages"][number - 1]
-        config = {"stage": stage_options, "budget": options["budget"], "search": {"model": recipe.search.model}}
-        parents = ("tokens", "heldout", "base", *demonstration, *pairs, *stages[: number - 1])
+        config = _stage_options(work, number, options)
+        needed = pairs if "pairs" in stage.objective.needs() else []
+        parents = ("tokens", "heldout", "base", *demonstration, *needed, *stages[: number - 1])
         note = f"train: {stage.objective.kind}"
         steps.append(step(f"stage-{number}", note, _stage(number, stage), config, *parents, resumable=True))
     if stages:
@@ -151,6 +158,19 @@ def chain(work: Workspace) -> list[Step]:
             *vectors,
         ),
     ]
+
+
+def _stage_options(work: Workspace, number: int, options: dict[str, Any]) -> dict[str, Any]:
+    """What a stage depends on beside its parents. With a budget of its own that is nothing which a stage after it
+    could change: stages may be added behind it, and it is not trained again."""
+    recipe = work.recipe
+    stage = {name: value for name, value in options["stages"][number - 1].items() if name != "share"}
+    found: dict[str, Any] = {"stage": stage, "search": {"model": recipe.search.model}, "lexical": options["lexical"]}
+    if recipe.search.model == "auto":
+        found["practised"] = list(work.practised_kinds)
+    if recipe.stages[number - 1].budget is None:
+        found |= {"budget": options["budget"], "part": recipe.part_of_budget(number)}
+    return found
 
 
 def _stage(number: int, stage: StageConfig) -> Callable[[Workspace, Draft], None]:

@@ -39,7 +39,7 @@ def summarise(work: Workspace) -> report.Summary:
         "recipe": recipe.name,
         "seed": recipe.seed,
         "seconds": sum(manifest.seconds for manifest in work.manifests.values()),
-        "budget": _budget(work),
+        "budget": str(recipe.budget),
         "machine": environment.machine(),
         "versions": environment.versions(),
         "verdict": _verdict(work, evaluations),
@@ -97,13 +97,6 @@ def _link(name: str, manifest: Manifest, reused: bool) -> report.Link:
         "peak_memory_bytes": manifest.peak_memory_bytes,
         "reused": reused,
     }
-
-
-def _budget(work: Workspace) -> str:
-    budget = work.recipe.budget
-    if budget.minutes is not None:
-        return f"{budget.minutes:g} minutes"
-    return f"{budget.tokens:,} tokens" if budget.tokens is not None else f"{budget.flops:.2e} FLOPs"
 
 
 def _verdict(work: Workspace, evaluations: list[report.Evaluation]) -> list[str]:

@@ -11,8 +11,11 @@ from corpusmith.artefact import Draft, seal, unseal, write_whole
 from corpusmith.errors import ArtefactError
 from corpusmith.evaluation.heldout import MINIMUM_QUERIES
 from corpusmith.evaluation.validator import Validator, first_queries, pool_of
+from corpusmith.model.arithmetic import best_device
 from corpusmith.model.checkpoint import Checkpoint
+from corpusmith.model.encoder import Encoder
 from corpusmith.model.huggingface import export_checkpoint
+from corpusmith.objective.base import Objective
 from corpusmith.objective.data import TrainingData
 from corpusmith.objective.registry import build_objective, save_parts
 from corpusmith.pipeline.workspace import Workspace
@@ -36,18 +39,19 @@ VALIDATION_NEIGHBOURS = 10
 def make_stage(work: Workspace, draft: Draft, number: int, stage: StageConfig) -> None:
     """One stage of training, from the base or from the stage before; resumable at any moment."""
     start = work.stage_checkpoint(number - 1)
+    seed = _seed(work, stage)
     _forget_damaged_plan(work, draft.folder)
     budget = _stage_budget(work, draft.folder, number)
     objective = None
     if budget is not None:
-        objective = build_objective(stage.objective, _training_data(work, stage), start, work.recipe.seed)
+        objective = build_objective(stage.objective, _training_data(work, stage), start, seed)
         result = train(
             start.encoder,
             objective,
             stage.training,
             budget,
             draft.folder / "run",
-            work.recipe.seed,
+            seed,
             validate=_validator(work, start),
             report=lambda record: _report_training(work, record),
         )
@@ -65,9 +69,23 @@ def make_stage(work: Workspace, draft: Draft, number: int, stage: StageConfig) -
     export_checkpoint(start, model)
     if objective is not None:
         save_parts(objective, stage.objective.kind, model)
+    if not work.keeps_checkpoints:
+        shutil.rmtree(draft.folder / "run" / "checkpoints", ignore_errors=True)
     draft.volatile.update(("budget.json", "run/plan.json", "run/timing.jsonl"))
     aside = (draft.folder / "run" / "checkpoints").glob(f"*{DAMAGED}/*")
     draft.volatile.update(path.relative_to(draft.folder).as_posix() for path in aside)
+
+
+def trained_objective(work: Workspace, number: int) -> tuple[Objective, Encoder]:
+    """The objective of a finished stage with all that training left of its own parts, and the encoder beside it."""
+    stage, end = work.recipe.stages[number - 1], work.stage_checkpoint(number)
+    objective = build_objective(stage.objective, _training_data(work, stage), end, _seed(work, stage))
+    objective.to(best_device()).eval()
+    return objective, end.encoder.eval()
+
+
+def _seed(work: Workspace, stage: StageConfig) -> int:
+    return work.recipe.seed if stage.seed is None else stage.seed
 
 
 def _forget_damaged_plan(work: Workspace, folder: Path) -> None:
@@ -122,17 +140,18 @@ def _stage_budget(work: Workspace, folder: Path, number: int) -> BudgetConfig | 
     path = folder / "budget.json"
     if path.exists():
         return _read_budget(path)
-    hindrance = _hindrance(work)
-    budget = None if hindrance else _share(work, number)
+    stage = work.recipe.stages[number - 1]
+    hindrance = _hindrance(work, stage)
+    budget = None if hindrance else stage.budget or _share(work, number)
     if budget is None:
         work.watcher.say(hindrance or "No time is left to train in this budget; the base model is kept.")
     write_whole(path, seal({"budget": budget.model_dump() if budget else None}))
     return budget
 
 
-def _hindrance(work: Workspace) -> str:
+def _hindrance(work: Workspace, stage: StageConfig) -> str:
     """Why training would be in vain, in a sentence; empty where it is not."""
-    pairs = work.manifests["pairs"].facts["pairs"] if work.needs_pairs else None
+    pairs = work.manifests["pairs"].facts["pairs"] if "pairs" in stage.objective.needs() else None
     if pairs is not None and pairs < LEAST_PAIRS:
         return f"The corpus gives only {pairs} training pairs, fewer than {LEAST_PAIRS}; nothing is trained."
     if work.too_few_to_judge:
@@ -142,12 +161,14 @@ def _hindrance(work: Workspace) -> str:
 
 def _share(work: Workspace, number: int) -> BudgetConfig | None:
     """A stage's share of the budget; of minutes, what the steps so far and those ahead leave, None if too little."""
-    shares, whole = [stage.share for stage in work.recipe.stages], work.recipe.budget
+    recipe, whole = work.recipe, work.recipe.budget
     if whole.minutes is None:
-        return whole.scaled(shares[number - 1] / sum(shares))
+        return whole.scaled(recipe.part_of_budget(number))
     spent = sum(manifest.seconds for manifest in work.manifests.values())
+    own = sum((stage.budget.minutes or 0.0) for stage in recipe.stages[number:] if stage.budget is not None)
     ahead = work.manifests["base"].seconds + RESERVED_SECONDS
-    left = (whole.minutes - (spent + ahead) / 60) * shares[number - 1] / sum(shares[number - 1 :])
+    parts = [recipe.part_of_budget(later) for later in range(number, len(recipe.stages) + 1)]
+    left = (whole.minutes - own - (spent + ahead) / 60) * parts[0] / sum(parts)
     return BudgetConfig(minutes=round(left, 3)) if left >= LEAST_TRAINING_MINUTES else None
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -52,6 +52,9 @@ says why these)."""
 class Workspace:
     """One build: its inputs, its recipe, its folder, and the artefacts in it, opened when they are first asked for."""
 
+    keeps_checkpoints: ClassVar[bool] = True
+    """Whether what training saved on the way stays when a stage is done."""
+
     def __init__(self, paths: Sequence[Path], recipe: Recipe, folder: Path, watcher: Watcher) -> None:
         self.paths, self.recipe, self.folder, self.watcher = list(paths), recipe, folder, watcher
         self.manifests: dict[str, Manifest] = {}
@@ -61,6 +64,10 @@ class Workspace:
     def path(self, step: str) -> Path:
         """The folder of a step."""
         return self.folder / step if step in FOR_USERS else self.folder / STEPS / step
+
+    def place(self, step: str, key: str) -> Path:
+        """The folder for the artefact of a step with this key; `path` gives it from now on."""
+        return self.path(step)
 
     # What comes from outside.
 

@@ -67,10 +67,10 @@ class Example(TypedDict):
 
 class Evaluation(TypedDict):
     """Several systems on the same queries. `note` says what the queries show and what they do not; `baseline` is the
-    key of the best system that needs no training."""
+    key of the best system that needs no training; in a comparison of recipes, of the first recipe."""
 
     name: str
-    kind: Literal["judged", "known-item", "demonstration"]
+    kind: Literal["judged", "known-item", "demonstration", "comparison"]
     note: str
     queries: int
     seeds: int
@@ -203,6 +203,45 @@ class Summary(TypedDict):
     dropped_file: str
 
 
+class ComparedRecipe(TypedDict):
+    """One recipe of a comparison: what its training cost (means over seeds), and by mode ("dense", "fused") the
+    deciding measure of each seed with their standard deviation, None with one seed."""
+
+    name: str
+    base: str
+    objectives: list[str]
+    steps: float
+    tokens: float
+    flops: float
+    seconds: float
+    by_seed: dict[str, list[float]]
+    spread: dict[str, float | None]
+
+
+class ComparisonSummary(TypedDict):
+    """Recipes compared at equal cost: an evaluation a mode (dense, then fused), each query's scores averaged over
+    seeds; `per_query[mode][recipe][seed][query]` is the deciding measure before that."""
+
+    title: str
+    created: str
+    corpusmith: str
+    machine: str
+    versions: dict[str, str]
+    budget: str
+    seeds: list[int]
+    measure: str
+    evaluations: list[Evaluation]
+    recipes: list[ComparedRecipe]
+    notes: list[str]
+    query_ids: list[str]
+    per_query: dict[str, dict[str, list[list[float]]]]
+
+
+def baseline_name(evaluation: Evaluation) -> str:
+    """What the system that the others are set against is called."""
+    return "the first recipe" if evaluation["kind"] == "comparison" else "the best start"
+
+
 def finding(comparison: Comparison) -> Finding:
     """What may be said of a comparison: better or worse only where the adjusted p-value is below 0.05."""
     if comparison["p_adjusted"] < SIGNIFICANCE and comparison["difference"] != 0:
@@ -218,7 +257,8 @@ def comparison_of(evaluation: Evaluation, key: str) -> Comparison | None:
 def method(evaluation: Evaluation) -> str:
     """How the numbers of an evaluation came about, in a line to stand under them."""
     seeds = f"{evaluation['seeds']} seed" + ("s" if evaluation["seeds"] != 1 else "")
-    text = f"{evaluation['queries']:,} queries, {seeds}; means with 95% bootstrap intervals"
+    averaged = " (each query's scores averaged over them)" if evaluation["seeds"] > 1 else ""
+    text = f"{evaluation['queries']:,} queries, {seeds}{averaged}; means with 95% bootstrap intervals"
     if evaluation["comparisons"]:
         text += "; p of the paired randomisation test, two-sided, adjusted by Holm's method"
     return text + "."

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 MISSING = "n/a"
 SI_PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
@@ -56,6 +56,14 @@ def _escape(character: str) -> str:
 def score(value: float) -> str:
     """A measure between 0 and 1, to three digits."""
     return f"{value:.3f}" if _known(value) else MISSING
+
+
+def seeds(values: Sequence[float]) -> str:
+    """A measure's mean with its least and greatest value over seeds: 0.412 (0.409-0.415)."""
+    if not values:
+        return MISSING
+    mean = score(sum(values) / len(values))
+    return mean if len(values) == 1 else f"{mean} ({score(min(values))}-{score(max(values))})"
 
 
 def difference(value: float) -> str:

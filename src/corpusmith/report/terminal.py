@@ -18,10 +18,12 @@ from corpusmith.report import notation
 from corpusmith.report.base import (
     BUILT,
     Comparison,
+    ComparisonSummary,
     Estimate,
     Evaluation,
     Link,
     PlannedStep,
+    baseline_name,
     comparison_of,
     finding,
     method,
@@ -41,7 +43,9 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         _add_numbers(table, measure)
     if evaluation["comparisons"]:
         deciding = notation.visible(evaluation["comparisons"][0]["measure"])
-        table.add_column(Text(f"{deciding} against\nthe best start"), min_width=max(map(len, FINDING_STYLES)))
+        table.add_column(
+            Text(f"{deciding} against\n{baseline_name(evaluation)}"), min_width=max(map(len, FINDING_STYLES))
+        )
     for system in evaluation["systems"]:
         cells = [Text(notation.visible(system["name"]), style="bold" if system["key"] == BUILT else "")]
         cells += [_estimate(system["measures"][measure]) for measure in measures]
@@ -49,11 +53,33 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         if comparison is not None:
             cells.append(_comparison(comparison))
         elif system["key"] == evaluation["baseline"]:
-            cells.append(Text("the best start"))
+            cells.append(Text(baseline_name(evaluation)))
         table.add_row(*cells)
     console.print(table)
     _print(console, method(evaluation), "dim")
     _print(console, evaluation["note"], "dim")
+
+
+def print_comparison(summary: ComparisonSummary, console: Console) -> None:
+    """Recipes compared: a table for each way of searching, then what training cost and how far seeds lie apart."""
+    for evaluation in summary["evaluations"]:
+        print_evaluation(evaluation, console)
+    console.print()
+    _print(console, f"training, {summary['budget']} each", "bold")
+    table = _table("recipe")
+    for header in ("steps", "work", "time", f"{summary['measure']} by seed"):
+        _add_numbers(table, header)
+    for recipe in summary["recipes"]:
+        table.add_row(
+            Text(notation.visible(recipe["name"])),
+            notation.count(recipe["steps"]),
+            _work(recipe["tokens"], recipe["flops"]),
+            notation.duration(recipe["seconds"]),
+            Text("\n".join(f"{mode} {notation.seeds(scores)}" for mode, scores in recipe["by_seed"].items())),
+        )
+    console.print(table)
+    for note in summary["notes"]:
+        _print(console, f"- {note}")
 
 
 def print_plan(plan: Sequence[PlannedStep], console: Console) -> None:

@@ -14,6 +14,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from corpusmith.config import Config
+from corpusmith.errors import RecipeError
 
 
 class BudgetConfig(Config):
@@ -35,6 +36,11 @@ class BudgetConfig(Config):
             raise ValueError(f"give exactly one of minutes, tokens and flops, not {' and '.join(given) or 'none'}")
         return self
 
+    def __str__(self) -> str:
+        if self.minutes is not None:
+            return f"{self.minutes:g} minutes"
+        return f"{self.tokens:,} tokens" if self.tokens is not None else f"{self.flops:.2e} FLOPs"
+
     def scaled(self, share: float) -> BudgetConfig:
         """This share of the budget, for one of several stages."""
         if self.minutes is not None:
@@ -42,6 +48,26 @@ class BudgetConfig(Config):
         if self.tokens is not None:
             return BudgetConfig(tokens=max(1, round(self.tokens * share)))
         return BudgetConfig(flops=(self.flops or 0.0) * share)
+
+
+def parse_budget(text: str) -> BudgetConfig:
+    """A budget as people write it: "5 minutes", "2e6 tokens", "5e13 flops".
+
+    Raises:
+        RecipeError: it is not of this form, or nothing is to be spent.
+    """
+    number, _, unit = " ".join(text.lower().split()).partition(" ")
+    unit = {"minute": "minutes", "token": "tokens", "flop": "flops"}.get(unit, unit)
+    try:
+        if unit not in BudgetConfig.model_fields:
+            raise ValueError
+        amount = float(number.replace(",", "").replace("_", ""))
+        return BudgetConfig.model_validate({unit: round(amount) if unit == "tokens" else amount})
+    except (ValueError, OverflowError):
+        raise RecipeError(
+            f"no budget: '{text}'; write a number above 0 and its unit, as in '5 minutes', '2e6 tokens' or "
+            "'5e13 flops'."
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
