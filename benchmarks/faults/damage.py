@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.faults.disk import one_sentence
 from benchmarks.faults.kills import Victim, make_victim, options
 from benchmarks.faults.launcher import Fault, Launcher, require_interposition
-from benchmarks.faults.material import MACHINES_OWN, content_of, differences
+from benchmarks.faults.material import MACHINES_OWN, THREE, content_of, differences
 from benchmarks.record import update_results
 
 QUERY = "number 17 ends here"
@@ -138,7 +138,7 @@ def jumping_clock(victim: Victim) -> dict:
 
 def main() -> None:
     """Damage, mend, write what happened; exit code 1 if anything went unnoticed or was not mended."""
-    parser = options(__doc__, tokens=6_000)
+    parser = options(__doc__, tokens=6_000, objectives=THREE)
     parser.add_argument("--every", type=int, default=1, help="only every n-th file and artefact")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

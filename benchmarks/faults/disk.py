@@ -30,7 +30,7 @@ from benchmarks.faults.launcher import (
     Launcher,
     require_interposition,
 )
-from benchmarks.faults.material import content_of, differences
+from benchmarks.faults.material import THREE, content_of, differences
 from benchmarks.record import update_results
 
 OPERATIONS = {"disk full": (FULL, WRITE), "I/O error": (BROKEN, WRITE | SYNC)}
@@ -96,7 +96,7 @@ def judge(victim: Victim, folder: Path, ended: Ended) -> dict:
 
 def main() -> None:
     """Disturb, judge, write what happened; exit code 1 if anything was lost or not said in one sentence."""
-    parser = options(__doc__, tokens=12_000)
+    parser = options(__doc__, tokens=12_000, objectives=THREE)
     parser.add_argument("--every", type=int, default=1, help="only every n-th fault")
     arguments = parser.parse_args()
     require_interposition("benchmarks.faults.disk")

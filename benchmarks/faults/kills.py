@@ -61,11 +61,12 @@ class Victim:
         return self.launcher.run(*arguments, fault=Fault(kind, at, operations, pattern))
 
 
-def options(document: str, tokens: int) -> argparse.ArgumentParser:
-    """What all commands with a victim understand; `tokens` is how much it trains unless told otherwise."""
+def options(document: str, tokens: int, objectives: tuple[str, ...]) -> argparse.ArgumentParser:
+    """What all commands with a victim understand; `tokens` is how much it trains, and by which objectives, unless told
+    otherwise."""
     parser = argparse.ArgumentParser(description=document.split("\n")[0])
     parser.add_argument("--tokens", type=int, default=tokens, help="the budget of training, all stages together")
-    parser.add_argument("--objectives", nargs="+", default=list(OBJECTIVES))
+    parser.add_argument("--objectives", nargs="+", default=list(objectives))
     parser.add_argument("--results", type=Path, default=RESULTS / "faults.json")
     return parser
 
@@ -110,7 +111,7 @@ def _last_step(ended: Ended) -> str:
 
 def main() -> None:
     """Kill, compare, write what happened; exit code 1 if a run ended with other bytes."""
-    parser = options(__doc__, tokens=60_000)
+    parser = options(__doc__, tokens=120_000, objectives=OBJECTIVES)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)

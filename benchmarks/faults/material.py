@@ -16,12 +16,15 @@ SENTENCES = 4
 WORDS = 300
 LETTERS = string.ascii_lowercase
 OBJECTIVES = tuple(registry.OBJECTIVES)
+THREE = ("masked_language", "retromae", "contrastive")
+"""One objective of each family, where every kind of file and of trouble counts and not every kind of loss."""
 MACHINES_OWN = ("timing.jsonl", "summary.json", "report.html", ".corpusmith.lock")
 """Files that tell what the machine did: they differ from run to run."""
 
 
 def write_corpus(folder: Path, seed: int = 0) -> Path:
-    """A BEIR folder of documents of a few sentences, the last of them with a number of its own, and judged queries."""
+    """A BEIR folder of documents of a few sentences, the first and the last of which name the same thing, the last with
+    a number of its own, and judged queries."""
     rng = np.random.default_rng(seed)
     vocabulary = _words(rng)
     (folder / "qrels").mkdir(parents=True)
@@ -31,7 +34,9 @@ def write_corpus(folder: Path, seed: int = 0) -> Path:
                 " ".join(rng.choice(vocabulary, rng.integers(6, 14))).capitalize() + "." for _ in range(SENTENCES)
             ]
             title = " ".join(rng.choice(vocabulary, 4)).capitalize()
-            record = {"_id": f"d{number}", "title": title, "text": f"{' '.join(sentences)} Number {number} ends here."}
+            name = " ".join(rng.choice(vocabulary, 2))
+            text = f"Of {name}. {' '.join(sentences)} So {name} and number {number} ends here."
+            record = {"_id": f"d{number}", "title": title, "text": text}
             file.write(json.dumps(record) + "\n")
     judged = {"train": range(0, 70), "test": range(70, 80)}
     with (folder / "queries.jsonl").open("w") as file:
@@ -85,6 +90,7 @@ def write_recipe(path: Path, model: Path, budget: dict[str, float], objectives: 
     content = {
         "name": "faults",
         "budget": budget,
+        "corpus": {"passage_words": 24, "overlap_words": 0},
         "model": {"base": str(model)},
         "encoding": {"method": "float32"},
         "pairs": {"per_document": 2, "candidates": 4, "depth": 20},
