@@ -6,7 +6,7 @@ searching reads).
 
 A term is known by its 64-bit hash and numbered by the order of the hashes: looking one up is a search in a mapped
 array, and no word is held in memory, neither while an index is made nor while it is searched. Two words of one hash
-would be taken for the same; among ten million that happens once in 370,000 corpora.
+would be taken for the same; among ten million words the chance of any such two is 3 in a million.
 
 An index is made of parts, the counts of some thousand passages each, which are merged a range of terms at a time.
 Parts and result may lie on the disk, so that memory holds one part and one range, whatever the number of passages.
