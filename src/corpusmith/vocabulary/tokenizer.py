@@ -23,7 +23,7 @@ import tokenizers
 from corpusmith import environment
 from corpusmith.errors import ModelError
 
-BATCH = 1024
+BATCH = 256
 """Texts tokenised at a time: enough to keep every core busy, few enough to hold little memory."""
 
 USUAL_NAMES = {
