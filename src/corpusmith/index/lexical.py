@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 TEXTS_A_CHUNK = 4_000
-POSTINGS_A_BATCH = 2**23
+POSTINGS_A_BATCH = 2**21
 QUERIES_A_BATCH = 256
 
 
