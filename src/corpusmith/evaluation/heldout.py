@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
@@ -173,19 +173,28 @@ def make_heldout(corpus: Corpus, config: HeldoutConfig, seed: int, spool: Path |
 def _candidates(corpus: Corpus, spool: Path | None) -> _Candidates:
     """Documents with text enough to lose a sentence; titles stand in by first sentences where most have none."""
     documents = corpus.original_documents()
-    titled = sum(len(title.split()) >= MINIMUM_TITLE_WORDS for title in _titles(corpus))
-    found = _titles(corpus) if titled * 2 >= len(documents) else _first_sentences(corpus, documents)
-    titles: list[str] | Strings = Strings(spool / "titles") if spool else []
-    hashes = np.empty(len(documents), dtype=np.uint64)
-    for place, title in enumerate(found):
-        titles.append(title)
-        hashes[place] = xxhash.xxh3_64_intdigest(title.casefold().encode())
+    titles, hashes, titled = _collected(_titles(corpus), len(documents), spool / "titles" if spool else None)
+    if titled * 2 < len(documents):
+        sentences = _first_sentences(corpus, documents)
+        titles, hashes, _ = _collected(sentences, len(documents), spool / "sentences" if spool else None)
     order = np.argsort(hashes)
     is_same = hashes[order][1:] == hashes[order][:-1]
     is_unique = np.ones(len(documents), dtype=bool)
     is_unique[order[1:][is_same]] = is_unique[order[:-1][is_same]] = False
     passages = np.bincount(corpus.passage_documents, minlength=corpus.n_documents)[documents]
     return _Candidates(documents, titles, is_unique, passages)
+
+
+def _collected(texts: Iterable[str], number: int, path: Path | None) -> tuple[list[str] | Strings, np.ndarray, int]:
+    """So many texts, in the file `path` if one is given; their hashes, `uint64[number]`; and how many are long enough
+    to be titles."""
+    kept: list[str] | Strings = Strings(path) if path else []
+    hashes, titled = np.empty(number, dtype=np.uint64), 0
+    for place, text in enumerate(texts):
+        kept.append(text)
+        hashes[place] = xxhash.xxh3_64_intdigest(text.casefold().encode())
+        titled += len(text.split()) >= MINIMUM_TITLE_WORDS
+    return kept, hashes, titled
 
 
 def _titles(corpus: Corpus) -> Iterator[str]:
