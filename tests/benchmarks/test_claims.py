@@ -165,7 +165,6 @@ def test_every_mechanical_check_belongs_to_a_claim() -> None:
     assert {path.stem for path in folder.glob("*.py")} <= checks | helpers
 
 
-@pytest.mark.skipif(importlib.util.find_spec("corpusmith.model.nested") is None, reason="models cannot be cut here")
 def test_models_cut_to_sizes_are_measured(harness: Harness) -> None:
     found = harness.measure(claim("matryoshka"))
     ways = found["results"]["zero-shot"]["collections"]["tiny"]["ways"]
@@ -173,14 +172,12 @@ def test_models_cut_to_sizes_are_measured(harness: Harness) -> None:
     assert "1 layers, 8 dimensions" in ways
 
 
-@pytest.mark.skipif("reranking" not in OBJECTIVES, reason="there are no rerankers here")
 def test_rerankers_are_measured_by_the_order_they_give(harness: Harness) -> None:
     found = harness.measure(claim("prop"))
     assert set(found["results"]) == {"fine-tuned"}
     assert found["decided_by"]["way"] == "reranked"
 
 
-@pytest.mark.skipif(bool(claim("lexicon").hindrance()), reason="scores are not multiplied here")
 def test_the_product_of_scores_is_set_against_the_better_of_the_two(harness: Harness) -> None:
     found = harness.measure(claim("lexicon"))
     assert found["decided_by"]["way"] == "product"
