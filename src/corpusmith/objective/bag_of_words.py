@@ -39,13 +39,12 @@ Retrieval", SIGIR, section on bag-of-word prediction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
 
 from corpusmith.model.encoder import Encoder
 from corpusmith.model.heads import MaskedLanguageHead
@@ -113,10 +112,6 @@ class BagOfWords(PassageObjective):
         """The encoder's, and the head's on the hidden tokens and the vectors."""
         predictions = len(batch.inputs.encoder.targets) + len(batch.inputs.bags.passages)
         return super().flops(encoder, batch) + head_flops(encoder, predictions)
-
-    def fresh_parameters(self) -> Iterable[nn.Parameter]:
-        """The head's, if the checkpoint had none."""
-        return self.head.parameters() if self.head_is_fresh else ()
 
 
 def bags_of(ids: np.ndarray, lengths: np.ndarray, is_ordinary: np.ndarray) -> Bags:

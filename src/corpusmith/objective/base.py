@@ -88,6 +88,9 @@ class Objective(nn.Module, ABC):
     continues: tuple[str, ...] = ()
     """Kinds of objectives whose parts it begins with, where the model has none of its own kind."""
 
+    head_is_fresh: bool = True
+    """Whether the masked-language head, if there is one, was drawn at random and not found in the checkpoint."""
+
     continued: bool = False
     """Whether its own parts come from earlier training and not from chance."""
 
@@ -150,8 +153,9 @@ class Objective(nn.Module, ABC):
         self.continued = True
 
     def fresh_parameters(self) -> Iterable[nn.Parameter]:
-        """Parameters drawn at random, which learn at their own rate; all of the objective's unless overridden."""
-        return self.parameters()
+        """Parameters drawn at random, which learn at their own rate; unless overridden all of the objective's but those
+        of a `head` that came with the checkpoint."""
+        return (p for name, p in self.named_parameters() if self.head_is_fresh or not name.startswith("head."))
 
     def after_step(self, encoder: Encoder) -> None:
         """Called after every optimiser step; for momentum encoders, queues and the like."""

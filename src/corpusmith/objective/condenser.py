@@ -38,12 +38,11 @@ Citation: Gao, Callan (2021), "Condenser: a Pre-training Architecture for Dense 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
 
 from corpusmith.errors import ModelError
 from corpusmith.model.encoder import Encoder
@@ -131,7 +130,3 @@ class Condenser(PassageObjective):
         head = 3 * self.decoder.flops(batch.lengths)
         hidden = sum(len(piece.targets) for piece in batch.inputs)
         return super().flops(encoder, batch) + head + head_flops(encoder, 2 * hidden)
-
-    def fresh_parameters(self) -> Iterable[nn.Parameter]:
-        """The head's, and the masked-language head's if the checkpoint had none."""
-        return (*self.decoder.parameters(), *(self.head.parameters() if self.head_is_fresh else ()))

@@ -35,13 +35,12 @@ Masked Language Modeling?" for the rate.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
 
 from corpusmith.model.encoder import Encoder
 from corpusmith.model.heads import MaskedLanguageHead
@@ -91,10 +90,6 @@ class MaskedLanguage(PassageObjective):
     def flops(self, encoder: Encoder, batch: Batch) -> float:
         """The encoder's, and the head's on the hidden tokens."""
         return super().flops(encoder, batch) + head_flops(encoder, len(batch.inputs.targets))
-
-    def fresh_parameters(self) -> Iterable[nn.Parameter]:
-        """The head's, if the checkpoint had none."""
-        return self.head.parameters() if self.head_is_fresh else ()
 
 
 def masked_language_head(checkpoint: Checkpoint, seed: int) -> tuple[MaskedLanguageHead, bool]:

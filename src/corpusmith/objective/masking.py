@@ -37,6 +37,13 @@ class Masked:
     targets: np.ndarray
 
 
+def ordinary_tokens(tokenizer: Tokenizer) -> np.ndarray:
+    """`bool[V]`, False for special tokens."""
+    found = np.ones(tokenizer.size, dtype=bool)
+    found[tokenizer.special_ids] = False
+    return found
+
+
 class Masking:
     """Hides tokens as its options say; special tokens are never hidden.
 
@@ -57,8 +64,7 @@ class Masking:
             )
         self.config = config
         self.mask_id = tokenizer.mask
-        self.is_ordinary = np.ones(tokenizer.size, dtype=bool)
-        self.is_ordinary[tokenizer.special_ids] = False
+        self.is_ordinary = ordinary_tokens(tokenizer)
         self.ordinary_ids = np.flatnonzero(self.is_ordinary)
         self.is_word_start = tokenizer.is_word_start
         self.terms: TermStatistics | None = None

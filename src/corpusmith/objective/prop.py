@@ -44,13 +44,12 @@ Retrieval", WSDM, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from corpusmith.model.cross_encoder import SPECIALS, ScoreHead, join, joined_lengths
@@ -180,7 +179,3 @@ class Prop(PassageObjective):
         """The encoder's, the masked-language head's on the hidden tokens, and the score's."""
         score = 3 * 2.0 * encoder.config.hidden_size * len(batch.lengths)
         return super().flops(encoder, batch) + head_flops(encoder, len(batch.inputs.joined.targets)) + score
-
-    def fresh_parameters(self) -> Iterable[nn.Parameter]:
-        """The score's, and the masked-language head's if the checkpoint had none."""
-        return (*self.score.parameters(), *(self.head.parameters() if self.head_is_fresh else ()))

@@ -40,13 +40,12 @@ Encoder for Dense Text Retrieval Using a Weak Decoder", EMNLP, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
 
 from corpusmith.model.encoder import Encoder
 from corpusmith.model.packed import PackedBatch, pack
@@ -124,7 +123,3 @@ class SeedEncoder(PassageObjective):
         predictions = len(batch.inputs.encoder.targets) + len(batch.inputs.targets)
         decoder = 3 * self.decoder.flops(batch.lengths)
         return super().flops(encoder, batch) + decoder + head_flops(encoder, predictions)
-
-    def fresh_parameters(self) -> Iterable[nn.Parameter]:
-        """The decoder's, and the head's if the checkpoint had none."""
-        return (*self.decoder.parameters(), *(self.head.parameters() if self.head_is_fresh else ()))

@@ -43,13 +43,12 @@ Bottleneck for Dense Passage Retrieval", ACL, section 3.1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
 
 from corpusmith.model.encoder import Encoder
 from corpusmith.model.packed import PackedBatch, pack
@@ -150,8 +149,3 @@ class SimLM(PassageObjective):
         generator += self.generator.flops(batch.lengths, drawn)
         decoder = 3 * self.decoder.flops(batch.lengths)
         return super().flops(encoder, batch) + decoder + generator + head_flops(encoder, 2 * len(inputs.targets))
-
-    def fresh_parameters(self) -> Iterable[nn.Parameter]:
-        """The generator's, the decoder's, and the head's if the checkpoint had none."""
-        own = (*self.generator.parameters(), *self.decoder.parameters())
-        return (*own, *(self.head.parameters() if self.head_is_fresh else ()))

@@ -41,13 +41,12 @@ Unsupervised Sentence Embedding Learning", Findings of EMNLP, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
 
 from corpusmith.model.encoder import Encoder
 from corpusmith.model.packed import PackedBatch, pack
@@ -57,6 +56,7 @@ from corpusmith.objective.config import TSDAEConfig
 from corpusmith.objective.data import TrainingData
 from corpusmith.objective.decoders import LeftToRightDecoder, next_tokens
 from corpusmith.objective.masked_language import head_flops, masked_language_head, named_tokens_loss
+from corpusmith.objective.masking import ordinary_tokens
 
 if TYPE_CHECKING:
     from corpusmith.model.checkpoint import Checkpoint
@@ -79,8 +79,7 @@ class TSDAE(PassageObjective):
     def __init__(self, config: TSDAEConfig, data: TrainingData, checkpoint: Checkpoint, seed: int) -> None:
         super().__init__(data, checkpoint)
         self.deletion_rate = config.deletion_rate
-        self.is_ordinary = np.ones(self.tokenizer.size, dtype=bool)
-        self.is_ordinary[self.tokenizer.special_ids] = False
+        self.is_ordinary = ordinary_tokens(self.tokenizer)
         self.head, self.head_is_fresh = masked_language_head(checkpoint, seed)
         self.decoder = LeftToRightDecoder(checkpoint.encoder.config, torch.Generator().manual_seed(seed))
 
@@ -131,7 +130,3 @@ class TSDAE(PassageObjective):
         inputs: TSDAEInputs = batch.inputs
         decoder = 3 * self.decoder.flops(len(inputs.original))
         return super().flops(encoder, batch) + decoder + head_flops(encoder, len(inputs.targets))
-
-    def fresh_parameters(self) -> Iterable[nn.Parameter]:
-        """The decoder's own, and the head's if the checkpoint had none."""
-        return (*self.decoder.parameters(), *(self.head.parameters() if self.head_is_fresh else ()))
