@@ -18,17 +18,17 @@ def save_array(path: Path, array: np.ndarray) -> None:
     os.replace(sibling, path)
 
 
-def open_array(path: Path, mode: Literal["r", "c"] | None = "c", part_of: str = "artefact") -> np.ndarray:
+def open_array(path: Path, mode: Literal["r", "c"] = "c", part_of: str = "artefact") -> np.ndarray:
     """Open a `.npy` file; `part_of` says what must be built again if that fails.
 
     By default it is mapped copy-on-write: pages are read when touched and never written back. `mode` "r" maps it
-    read-only; None reads it into memory.
+    read-only.
 
     Raises:
         ArtefactError: the file is missing or no array.
     """
     try:
-        return np.load(path, mmap_mode=mode, allow_pickle=False)
+        return np.asarray(np.load(path, mmap_mode=mode, allow_pickle=False))  # no memmap: its items take longer to get
     except FileNotFoundError:
         raise ArtefactError(f"{path} is missing; build the {part_of} again.") from None
     except (ValueError, OSError, EOFError) as error:

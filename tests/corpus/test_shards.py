@@ -47,7 +47,7 @@ def test_ids_take_two_bytes_where_the_vocabulary_allows(tmp_path, size, dtype):
 
 def test_tokens_are_mapped_and_read_only(tmp_path):
     shards = write_shards(["ab"], Characters(), tmp_path)
-    assert isinstance(shards.tokens, np.memmap)
+    assert isinstance(shards.tokens.base, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         shards[0][0] = 1
 

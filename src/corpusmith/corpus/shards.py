@@ -55,7 +55,7 @@ class TokenShards(Sequence[np.ndarray]):
         Raises:
             ArtefactError: a file is missing, damaged, or does not fit the other.
         """
-        offsets = open_array(folder / OFFSETS, None)
+        offsets = open_array(folder / OFFSETS)
         tokens = open_array(folder / TOKENS, "r")
         if tokens.ndim != 1 or tokens.dtype not in (np.uint16, np.uint32):
             raise ArtefactError(f"{folder / TOKENS} does not hold token ids; build the artefact again")

@@ -227,7 +227,7 @@ class Corpus:
         """
         documents = Table(folder / DOCUMENTS, _DOCUMENT_SCHEMA)
         passages = Table(folder / PASSAGES, _PASSAGE_SCHEMA)
-        passage_documents = open_array(folder / PASSAGE_DOCUMENT, None, "corpus")
+        passage_documents = open_array(folder / PASSAGE_DOCUMENT, part_of="corpus")
         if passage_documents.dtype != np.int64 or passage_documents.ndim != 1:
             raise ArtefactError(
                 f"{folder / PASSAGE_DOCUMENT} does not hold the documents of passages; build the corpus again"

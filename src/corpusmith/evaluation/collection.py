@@ -88,4 +88,4 @@ class Collection:
         """Read what `save` wrote."""
         with (folder / "masked.jsonl").open(encoding="utf-8") as file:
             masked = tuple((document, content) for document, content in map(json.loads, file))
-        return cls(corpus, open_array(folder / "rows.npy", None), masked)
+        return cls(corpus, open_array(folder / "rows.npy"), masked)

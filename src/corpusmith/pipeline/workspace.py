@@ -60,6 +60,7 @@ class Workspace:
         self.manifests: dict[str, Manifest] = {}
         self.reused: set[str] = set()
         self._retrievers: dict[str, DenseRetriever] = {}
+        self._lexical: dict[str, LexicalIndex] = {}
 
     def path(self, step: str) -> Path:
         """The folder of a step."""
@@ -248,9 +249,10 @@ class Workspace:
             dense.add(np.arange(self.corpus.n_passages), self.vectors(step))
             return SearchEngine(self.lexical, dense, retriever, self.corpus.passage_documents, DEFAULT_SEARCH)
         made = self.collections[collection]
-        masked = open_array(self.path(step) / f"{collection}.npy")
-        lexical, dense = made.lexical_index(self.recipe.lexical), made.dense_index(self.vectors(step), masked)
-        return SearchEngine(lexical, dense, retriever, made.documents, DEFAULT_SEARCH)
+        if collection not in self._lexical:
+            self._lexical[collection] = made.lexical_index(self.recipe.lexical)
+        dense = made.dense_index(self.vectors(step), open_array(self.path(step) / f"{collection}.npy"))
+        return SearchEngine(self._lexical[collection], dense, retriever, made.documents, DEFAULT_SEARCH)
 
 
 def fingerprint(checkpoint: Checkpoint) -> str:
