@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -87,3 +90,26 @@ def test_a_table_of_other_columns_is_refused(tmp_path):
     pq.write_table(pa.table({"other": [1]}), tmp_path / "t.parquet")
     with pytest.raises(ArtefactError, match="has the columns other where number, name belong"):
         Table(tmp_path / "t.parquet", SCHEMA)
+
+
+FAILING = """
+import os, resource, sys
+from pathlib import Path
+import pyarrow as pa
+from corpusmith.corpus.tables import TableWriter
+resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
+writer = TableWriter(Path(sys.argv[1]), pa.schema([pa.field("name", pa.string())]))
+writer.append(os.urandom(1000).hex())
+for _ in range(2):
+    try:
+        writer.close()
+    except OSError:
+        print("refused")
+del writer
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file sizes are limited by POSIX")
+def test_a_file_that_cannot_be_completed_is_reported_once(tmp_path):
+    ended = subprocess.run([sys.executable, "-c", FAILING, tmp_path / "t.parquet"], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "refused\n", "")

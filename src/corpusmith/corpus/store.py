@@ -12,6 +12,7 @@ import json
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -167,9 +168,9 @@ class CorpusWriter:
         return self
 
     def __exit__(self, *exception: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self._documents.close()
-        self._passages.close()
-        self._dropped.close()
+        with ExitStack() as closing:
+            for part in (self._dropped, self._passages, self._documents):
+                closing.callback(part.close)
 
     def add(self, document: Document, pieces: Sequence[tuple[str, str]], duplicate_of: str | None = None) -> None:
         """Append a document with its passages, each a heading and a text."""

@@ -41,10 +41,13 @@ class TableWriter:
             self._flush()
 
     def close(self) -> None:
-        """Write the last rows and complete the file; closing again does nothing."""
+        """Write the last rows and complete the file; closing again does nothing, also where it failed."""
         if self._writer.is_open:
-            self._flush()
-            self._writer.close()
+            try:
+                self._flush()
+                self._writer.close()
+            finally:
+                self._writer.is_open = False  # or the library tries once more as it is collected, and prints what fails
 
     def _flush(self) -> None:
         if self._rows:
