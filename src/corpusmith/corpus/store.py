@@ -12,7 +12,7 @@ import json
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -159,18 +159,18 @@ class CorpusWriter:
         self.n_documents = 0
         self.n_passages = 0
         self.dropped: Counter[str] = Counter()
-        self._documents = TableWriter(folder / DOCUMENTS, _DOCUMENT_SCHEMA)
-        self._passages = TableWriter(folder / PASSAGES, _PASSAGE_SCHEMA)
-        self._dropped = (folder / DROPPED).open("w", encoding="utf-8")
+        with ExitStack() as opened:
+            self._dropped = opened.enter_context((folder / DROPPED).open("w", encoding="utf-8"))
+            self._passages = opened.enter_context(closing(TableWriter(folder / PASSAGES, _PASSAGE_SCHEMA)))
+            self._documents = opened.enter_context(closing(TableWriter(folder / DOCUMENTS, _DOCUMENT_SCHEMA)))
+            self._files = opened.pop_all()
         self._passages_per_document = array("i")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: type[BaseException] | BaseException | TracebackType | None) -> None:
-        with ExitStack() as closing:
-            for part in (self._dropped, self._passages, self._documents):
-                closing.callback(part.close)
+        self._files.close()
 
     def add(self, document: Document, pieces: Sequence[tuple[str, str]], duplicate_of: str | None = None) -> None:
         """Append a document with its passages, each a heading and a text."""
