@@ -12,10 +12,12 @@ those are named in dropped.jsonl, or the command ends with a sentence.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.faults.kills import Victim, make_victim, options
@@ -28,6 +30,7 @@ from benchmarks.faults.launcher import (
     Ended,
     Fault,
     Launcher,
+    Trial,
     require_interposition,
 )
 from benchmarks.faults.material import THREE, content_of, differences
@@ -76,8 +79,25 @@ def faults(victim: Victim, folder: Path, corpus: Path) -> list[tuple[str, str, F
     return found
 
 
-def judge(victim: Victim, folder: Path, ended: Ended) -> dict:
-    """What came of it: how the command ended, artefacts that are not whole, and what differs once it ran again."""
+def disturbed(victim: Victim, folders: list[Path], what: str, place: str, fault: Fault) -> Trial[dict]:
+    """A build with a fault, and another one in the same folder, one of `folders`, without: how the first ended,
+    artefacts that were not whole then, and what differs once it ran again."""
+    folder = folders.pop()
+    shutil.rmtree(folder, ignore_errors=True)
+    command = (*victim.command, "--out", folder)
+    ended = yield command, replace(fault, pattern=fault.pattern.replace(str(victim.folder), str(folder)))
+    broken = _not_whole(folder)
+    again = yield command, Fault()
+    odd = differences(content_of(folder), victim.expected) if again.code == 0 else [f"exit code {again.code}"]
+    sound = (ended.code == 0 or one_sentence(ended)) and not broken and not odd
+    said = ended.err.strip()[-300:].replace(str(folder), "OUT")
+    folders.append(folder)
+    record = {"fault": what, "place": place, "at": fault.at, "code": ended.code, "said": said}
+    return record | {"broken": broken, "differs": odd, "sound": sound}
+
+
+def _not_whole(folder: Path) -> list[str]:
+    """What is wrong with the artefacts that stand in a build's folder."""
     from corpusmith.artefact import open_artefact
     from corpusmith.errors import ArtefactError
 
@@ -87,29 +107,27 @@ def judge(victim: Victim, folder: Path, ended: Ended) -> dict:
             open_artefact(manifest.parent)
         except ArtefactError as error:
             broken.append(str(error))
-    again = victim.launcher.run(*victim.command, "--out", folder)
-    odd = differences(content_of(folder), victim.expected) if again.code == 0 else [f"exit code {again.code}"]
-    sound = (ended.code == 0 or one_sentence(ended)) and not broken and not odd
-    said = ended.err.strip()[-300:].replace(str(folder), "OUT")
-    return {"code": ended.code, "said": said, "broken": broken, "differs": odd, "sound": sound}
+    return broken
 
 
 def main() -> None:
     """Disturb, judge, write what happened; exit code 1 if anything was lost or not said in one sentence."""
     parser = options(__doc__, tokens=12_000, objectives=THREE)
     parser.add_argument("--every", type=int, default=1, help="only every n-th fault")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="builds that run at a time")
     arguments = parser.parse_args()
     require_interposition("benchmarks.faults.disk")
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         victim = make_victim(Launcher(scratch), scratch, tuple(arguments.objectives), arguments.tokens)
         records = []
-        for what, place, fault in faults(victim, scratch / "killed", scratch / "corpus")[:: arguments.every]:
-            shutil.rmtree(scratch / "killed", ignore_errors=True)
-            ended = victim.launcher.run(*victim.command, "--out", scratch / "killed", fault=fault)
-            record = {"fault": what, "place": place, "at": fault.at, **judge(victim, scratch / "killed", ended)}
+        tried = faults(victim, victim.folder, scratch / "corpus")[:: arguments.every]
+        folders = [scratch / f"killed-{number}" for number in range(arguments.jobs)]
+        trials = (disturbed(victim, folders, *entry) for entry in tried)
+        for record in victim.launcher.run_trials(trials, arguments.jobs):
             records.append(record)
-            print(len(records), "" if record["sound"] else record, what, place, flush=True)
+            said = "" if record["sound"] else record
+            print(f"{len(records)} of {len(tried)}", record["fault"], record["place"], said, flush=True)
     failed = [record for record in records if not record["sound"]]
     counts = Counter(f"{record['fault']}: exit code {record['code']}" for record in records)
     content = {

@@ -15,9 +15,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 WRITE, SYNC, NAME, READ = 1, 2, 4, 8
 CHANGES = WRITE | SYNC | NAME
@@ -45,6 +46,11 @@ class Ended:
     out: str
     err: str
     operations: list[str]
+
+
+Outcome = TypeVar("Outcome")
+Trial = Generator[tuple[Sequence[str | Path], Fault], Ended, Outcome]
+"""Asks for commands to be run, is told how each has ended, and comes to a result."""
 
 
 def can_interpose() -> bool:
@@ -113,6 +119,22 @@ class Launcher:
         for path in (out, err, log):
             path.unlink()
         return Ended(code, texts[0], texts[1], texts[2].splitlines())
+
+    def run_trials(self, trials: Iterable[Trial[Outcome]], jobs: int) -> Iterator[Outcome]:
+        """The results of trials, so many of which run at a time, as they end."""
+        waiting, running = iter(trials), dict[int, Trial[Outcome]]()
+        while True:
+            while len(running) < jobs and (trial := next(waiting, None)) is not None:
+                running[self.start(*next(trial))] = trial
+            if not running:
+                return
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+            assert ended is not None
+            trial = running.pop(ended.si_pid)
+            try:
+                running[self.start(*trial.send(self.wait(ended.si_pid)))] = trial
+            except StopIteration as stopped:
+                yield stopped.value
 
     def _stream(self, process: int, name: str) -> Path:
         return self.scratch / f"{process}.{name}"
