@@ -226,6 +226,11 @@ COMMAND_LINES = {
     "build {tmp} --set corpus.passage_words=NaN": "finite",
     "build {tmp} --out {tmp}": "choose another",
     "blend {tmp}": "No such command",
+    "vocabulary {tmp}/nosuch --base {built}/model": "no such file or folder",
+    "vocabulary {tmp} --base {built}/model": "no text to learn a vocabulary from",
+    "vocabulary {notes} --base {tmp}/nosuch": "there is no folder",
+    "vocabulary {notes} --algorithm words": "wordpiece, unigram, bpe and bytes",
+    "vocabulary {notes} --size 10": "300",
     "search {tmp}/nosuch q": "no such folder",
     "search {tmp} q": "no finished build",
     "search {built}": "Missing argument",
@@ -295,6 +300,27 @@ def test_what_may_run_out_is_said_before_the_build(
 # What is shown.
 
 
+@pytest.mark.parametrize("algorithm", ["wordpiece", "unigram", "bpe", "bytes"])
+def test_vocabularies_are_measured_and_nothing_is_written(
+    algorithm: str, command: Command, base_model: Path, notes: Path
+) -> None:
+    before = sorted(notes.rglob("*"))
+    options = ["--base", base_model, "--algorithm", algorithm, "--size", "400", "--pieces", "20"]
+    ended = command("vocabulary", notes, *options, "--json")
+    assert (ended.code, ended.err) == (0, "")
+    report = json.loads(ended.out, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
+    extended, learned = report["gains"]
+    assert extended["fertility"]["entries"] == report["base"]["entries"] + 20
+    assert 0 < extended["saved"] < 1
+    assert extended["fertility"]["seconds"] < report["base"]["seconds"]
+    assert (learned["saved"] < 0) == (algorithm == "bytes")
+    assert sorted(notes.rglob("*")) == before
+    ended = command("vocabulary", notes, *options)
+    assert (ended.code, ended.err) == (0, "")
+    assert "with 20 more pieces" in " ".join(ended.out.split())
+    assert "boundary" in ended.out
+
+
 def test_results_are_shown_as_they_are_on_lines_of_their_own(command: Command, built_notes: Path) -> None:
     ended = command("search", built_notes, "aspirin stroke", "-k", "2", "--mode", "lexical")
     assert (ended.code, ended.err) == (0, "")
@@ -349,7 +375,7 @@ def test_a_build_below_its_documents_is_not_read_as_documents(
 
 
 @pytest.mark.parametrize(
-    "name", ["", "build", "demo", "search", "evaluate", "inspect", "presets", "validate", "encode"]
+    "name", ["", "build", "demo", "vocabulary", "search", "evaluate", "inspect", "presets", "validate", "encode"]
 )
 def test_help_fits_eighty_columns_and_keeps_its_examples(name: str, command: Command) -> None:
     ended = command(*name.split(), "--help")

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 EXIT_CODES = "Exit codes: 0 done, 2 something you can mend (one sentence says what), 130 interrupted."
 SNIPPET_CHARACTERS = 240
+ALGORITHMS = "wordpiece, unigram, bpe and bytes"
 
 
 app = typer.Typer(
@@ -216,6 +217,60 @@ def compare(
         )
     print_comparison(result.summary, console)
     say(console, f"\nAll figures: {out / 'compare.json'}; the tables: {out / 'compare.md'}")
+
+
+@app.command()
+def vocabulary(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Documents, as in build: folders or files of any kind.")
+    ],
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--base", metavar="NAME", help="The model whose vocabulary is measured, as model.base in a recipe."
+        ),
+    ] = None,
+    algorithm: Annotated[
+        str,
+        typer.Option("--algorithm", metavar="NAME", help="What is learned from the documents: " + ALGORITHMS + "."),
+    ] = "wordpiece",
+    size: Annotated[
+        int, typer.Option("--size", min=300, max=1_000_000, metavar="N", help="Entries of what is learned.")
+    ] = 16_000,
+    pieces: Annotated[
+        int, typer.Option("--pieces", min=1, max=200_000, metavar="N", help="Pieces that the base is extended by.")
+    ] = 2000,
+    settings: Settings = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON.")] = False,
+) -> None:
+    """Show how a model's vocabulary cuts your documents.
+
+    Prints tokens per word, the share of words kept whole, what is unknown, the words that cost the most tokens, and
+    what one pass of the documents takes: with the base's vocabulary, with more pieces added to it, and with one
+    learned from the documents alone. Nothing is trained but tokenizers, and nothing is written.
+
+    \b
+    Examples:
+      corpusmith vocabulary ~/papers
+      corpusmith vocabulary ~/papers --base models/roberta --algorithm bpe --json
+    """
+    from typing import get_args
+
+    from corpusmith.pipeline.vocabulary import survey_vocabulary
+    from corpusmith.report.terminal import print_fertility
+    from corpusmith.vocabulary.config import Algorithm, ExtendConfig, ReplaceConfig
+
+    if algorithm not in get_args(Algorithm):
+        raise RecipeError(f"--algorithm {algorithm}: there are {ALGORITHMS}.")
+    recipe = _recipe(
+        None, None, None, [*(settings or []), *([f"model.base={json.dumps(base)}"] if base else [])], False
+    )
+    replace = ReplaceConfig(algorithm=cast("Algorithm", algorithm), size=size)
+    report = survey_vocabulary(paths, recipe, ExtendConfig(pieces=pieces), replace)
+    if as_json:
+        print(json.dumps(report.to_json(), ensure_ascii=False))
+    else:
+        print_fertility(report, console)
 
 
 @app.command()

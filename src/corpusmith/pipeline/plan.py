@@ -14,6 +14,7 @@ from pathlib import Path
 from corpusmith import environment
 from corpusmith.corpus.base import Dropped
 from corpusmith.corpus.read import source_files
+from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.objective.config import ContrastiveConfig
 from corpusmith.objective.registry import objective_class
 from corpusmith.pipeline.chain import Silent, reusable
@@ -23,6 +24,7 @@ from corpusmith.pipeline.train import RESERVED_SECONDS
 from corpusmith.pipeline.workspace import Workspace
 from corpusmith.recipe import Recipe, StageConfig
 from corpusmith.report.base import PlannedStep
+from corpusmith.retrieval.encoding import Method, make_retriever
 
 BYTES_A_TOKEN = 4.5
 GZIP_RATIO = 3
@@ -48,7 +50,7 @@ def make_plan(paths: Sequence[Path], recipe: Recipe, folder: Path) -> list[Plann
     steps = chain(work)
     done = reusable(steps, recipe.seed)
     tokens = done["tokens"].cost["tokens"] if "tokens" in done else _estimated_tokens(paths, recipe)
-    speed = _encoding_speed(work)
+    speed = encoding_speed(work.base, work.recipe.encoding.method)
     encoding_seconds = tokens / speed
     whole = work.whole_base.encoder
     vectors = int(tokens / PASSAGE_TOKENS) * work.base.dimension * 4
@@ -150,17 +152,15 @@ def _estimated_tokens(paths: Sequence[Path], recipe: Recipe) -> float:
     return total / BYTES_A_TOKEN
 
 
-def _encoding_speed(work: Workspace) -> float:
-    """Tokens a second that this machine encodes with the base model."""
+def encoding_speed(checkpoint: Checkpoint, method: Method) -> float:
+    """Tokens a second that this machine encodes with a model."""
     import numpy as np
-
-    from corpusmith.retrieval.encoding import make_retriever
 
     words = np.random.default_rng(0).integers(0, 1000, (PROBE_SEQUENCES, PROBE_TOKENS - 2))
     texts = [" ".join(f"w{word}" for word in row[: PROBE_TOKENS // 4]) for row in words]
-    retriever = make_retriever(work.base, work.recipe.encoding.method)
+    retriever = make_retriever(checkpoint, method)
     retriever.encode(texts[:4])
-    tokens = sum(len(ids) + 2 for ids in work.base.tokenizer.encode(texts))
+    tokens = sum(len(ids) + 2 for ids in checkpoint.tokenizer.encode(texts))
     started = environment.seconds()
     retriever.encode(texts)
     return tokens / max(environment.seconds() - started, 1e-6)

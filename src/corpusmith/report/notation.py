@@ -58,6 +58,21 @@ def score(value: float) -> str:
     return f"{value:.3f}" if _known(value) else MISSING
 
 
+def share(value: float | None) -> str:
+    """A part of a whole, in percent."""
+    return f"{value:.1%}" if _known(value) else MISSING
+
+
+def change(value: float | None) -> str:
+    """What a number became more or less by, in percent, with its sign."""
+    return f"{value:+.1%}" if _known(value) else MISSING
+
+
+def rate(value: float | None) -> str:
+    """How many of one thing come to another, to two digits behind the point."""
+    return f"{value:.2f}" if _known(value) else MISSING
+
+
 def seeds(values: Sequence[float]) -> str:
     """A measure's mean with its least and greatest value over seeds: 0.412 (0.409-0.415)."""
     if not values:

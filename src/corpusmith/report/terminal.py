@@ -8,6 +8,7 @@ remote shell often is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -28,6 +29,9 @@ from corpusmith.report.base import (
     finding,
     method,
 )
+
+if TYPE_CHECKING:
+    from corpusmith.vocabulary.fertility import FertilityReport
 
 FINDING_STYLES = {"better": "green", "worse": "red", "not distinguishable": ""}
 SHORT_DIGEST = 8
@@ -134,6 +138,64 @@ def print_chain(chain: Sequence[Link], console: Console) -> None:
     console.print(table)
     peak = max((link["peak_memory_bytes"] for link in chain), default=0)
     _print(console, f"The largest process took {notation.size(peak)} of memory.", "dim")
+
+
+def print_fertility(report: FertilityReport, console: Console) -> None:
+    """How vocabularies cut a corpus's words: a row a vocabulary, then the words that tell them apart."""
+    table = _table("vocabulary")
+    headers = (
+        "entries",
+        "tokens\na word",
+        "words\nwhole",
+        "words\nunknown",
+        "chars\na token",
+        "tokens\nin all",
+        "one pass",
+    )
+    for header in headers:
+        table.add_column(header, justify="right", no_wrap=True)
+    for fertility, saved in [(report.base, None), *((gain.fertility, gain.saved) for gain in report.gains)]:
+        tokens = Text(notation.quantity(fertility.corpus_tokens))
+        if saved is not None:
+            tokens.append(f"\n{notation.change(-saved)}", "dim")
+        table.add_row(
+            Text(notation.visible(fertility.name)),
+            notation.count(fertility.entries),
+            notation.rate(fertility.tokens_per_word),
+            notation.share(fertility.kept_whole),
+            notation.share(fertility.unknown),
+            notation.rate(fertility.characters_per_token),
+            tokens,
+            notation.duration(fertility.seconds),
+        )
+    console.print()
+    console.print(table)
+    _print_splits(
+        "the costliest words", [(entry.word, entry.count, entry.pieces) for entry in report.base.worst], console
+    )
+    for gain in report.gains:
+        splits = [(entry.word, entry.count, entry.before, entry.after) for entry in gain.improved]
+        _print_splits(f"{gain.fertility.name}: the most improved words", splits, console)
+    measured = f"{report.words:,} words, {report.characters:,} of {report.total_characters:,} characters"
+    _print(console, f"Measured on {measured}; the corpus's tokens are estimated from them.", "dim")
+    _print(
+        console, "One pass takes each token through the base once; training on it takes 3 to 4 times as long.", "dim"
+    )
+
+
+def _print_splits(title: str, splits: Sequence[tuple[Any, ...]], console: Console) -> None:
+    """Words with their counts and with their pieces, before and after where there are both."""
+    if not splits:
+        return
+    _print(console, title, "bold")
+    table = _table("word")
+    _add_numbers(table, "times")
+    for header in ("pieces",) if len(splits[0]) == 3 else ("before", "after"):
+        table.add_column(header, overflow="fold")
+    for word, count, *pieces in splits:
+        cells = (Text(notation.visible(" ".join(cut))) for cut in pieces)
+        table.add_row(Text(notation.visible(word)), notation.count(count), *cells)
+    console.print(table)
 
 
 def _table(first: str, footer: str = "") -> Table:

@@ -79,6 +79,11 @@ class Tokenizer:
         self.special_ids = np.array(sorted(added | {i for i in ids.values() if i is not None}), dtype=np.int64)
         self.size = 1 + max(backend.get_vocab(with_added_tokens=True).values())
 
+    @property
+    def backend(self) -> tokenizers.Tokenizer:
+        """The tokenizer of the `tokenizers` library, to look into; it is not to be changed."""
+        return self._backend
+
     def _usual(self, kind: str) -> str | None:
         return next((name for name in USUAL_NAMES[kind] if self._backend.token_to_id(name) is not None), None)
 
@@ -126,6 +131,12 @@ class Tokenizer:
         sequence = np.empty(len(kept) + 2, dtype=np.int64)
         sequence[0], sequence[1:-1], sequence[-1] = self.cls, kept, self.sep
         return sequence
+
+    @cached_property
+    def special_tokens(self) -> dict[str, str]:
+        """Text of the special tokens by kind ("cls", "sep", "pad", "mask", "unk"), those that there are."""
+        named = self._specials.items()
+        return {kind: text for kind, text in named if text is not None and self._backend.token_to_id(text) is not None}
 
     @cached_property
     def is_word_start(self) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Ways to give the pieces of a new vocabulary their vectors."""
