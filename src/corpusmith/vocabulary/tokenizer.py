@@ -79,6 +79,11 @@ class Tokenizer:
         self.special_ids = np.array(sorted(added | {i for i in ids.values() if i is not None}), dtype=np.int64)
         self.size = 1 + max(backend.get_vocab(with_added_tokens=True).values())
 
+    @property
+    def backend(self) -> tokenizers.Tokenizer:
+        """The tokenizer of the `tokenizers` library, to look into; it is not to be changed."""
+        return self._backend
+
     def _usual(self, kind: str) -> str | None:
         return next((name for name in USUAL_NAMES[kind] if self._backend.token_to_id(name) is not None), None)
 
