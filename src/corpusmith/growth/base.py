@@ -52,8 +52,8 @@ class GrowthOperator(ABC):
     """Whether the grown model gives the source's hidden states (to 1e-5 in float32): the same where it is as wide, and
     where it is wider each of them at some place of the wider ones, repeated or beside zeros."""
 
-    learned: ClassVar[bool] = False
-    """Whether it needs `GrowthInput.loss`."""
+    learned: bool = False
+    """Whether it needs `GrowthInput.loss`; options may decide it."""
 
     @abstractmethod
     def check(self, source: EncoderConfig, target: EncoderConfig) -> None:
