@@ -50,16 +50,21 @@ from corpusmith.model.config import EncoderConfig
 from corpusmith.model.encoder import Encoder
 from corpusmith.model.heads import MaskedLanguageHead
 
+NEGLIGIBLE_EPSILON = 1e-6
+"""Of norms that may be applied once more; BERT has 1e-12, RoBERTa 1e-5."""
+
 Weights = dict[str, torch.Tensor]
 
 
 class Identity(GrowthOperator):
     """Identity blocks; see the module's text."""
 
-    preserves_function = True
-
     def __init__(self, config: IdentityConfig) -> None:
         self.config = config
+
+    def preserves_function(self, source: EncoderConfig, target: EncoderConfig) -> bool:
+        """See the base class; with norms behind only where their epsilon is too small to be seen."""
+        return target.norm_first or target.norm_epsilon <= NEGLIGIBLE_EPSILON
 
     def numbers(self, source: int, target: int) -> list[int]:
         """For each of the `target` layers wanted the one of the source that it is, or, where that stands there already,

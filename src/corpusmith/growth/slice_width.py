@@ -48,7 +48,7 @@ class SliceWidth(GrowthOperator):
 
     def __init__(self, config: SliceWidthConfig) -> None:
         self.config = config
-        self.learned = config.by == "loss"
+        self.steps = config.batches if config.by == "loss" else 0
 
     def check(self, source: EncoderConfig, target: EncoderConfig) -> None:
         """See the base class."""
