@@ -36,8 +36,8 @@ Relations: masked language modelling is the second term alone. `self_attention_d
 relates tokens, and needs no head.
 
 Citation: Turc, Chang, Lee, Toutanova (2019), "Well-Read Students Learn Better: On the Importance of Pre-training
-Compact Models", section 3; Sanh, Debut, Chaumond, Wolf (2019), "DistilBERT, a distilled version of BERT: smaller, faster,
-cheaper and lighter", section 3.
+Compact Models", section 3; Sanh, Debut, Chaumond, Wolf (2019), "DistilBERT, a distilled version of BERT: smaller,
+faster, cheaper and lighter", section 3.
 """
 
 from __future__ import annotations
