@@ -6,20 +6,23 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from corpusmith.config import Config
 from corpusmith.objective.options.base import ObjectiveOptions
 from corpusmith.objective.options.language import MaskingConfig
 
 
-class TeacherOptions(Config):
+class TeacherOptions(ObjectiveOptions):
     """Whom the student learns from."""
 
     teacher: str | None = Field(default=None, min_length=1)
     """The teacher: a folder with a checkpoint, or a name known here; it must have the student's tokenizer. Unless given
     the model as it is when this training begins: beside another objective in a sum, that holds it near itself."""
 
+    def models(self) -> tuple[str, ...]:
+        """The teacher, where it is another model."""
+        return () if self.teacher is None else (self.teacher,)
 
-class SelfAttentionDistillationConfig(TeacherOptions, ObjectiveOptions):
+
+class SelfAttentionDistillationConfig(TeacherOptions):
     """Self-attention distillation: tokens of a passage are related to each other as a teacher relates them."""
 
     kind: Literal["self_attention_distillation"] = "self_attention_distillation"
