@@ -8,7 +8,7 @@ import torch
 from tests.growth.tiny import shape
 
 from corpusmith.errors import ModelError
-from corpusmith.growth.align import aligned
+from corpusmith.growth.align import aligned, direction_agreement
 from corpusmith.growth.merge import midpoint_barrier
 from corpusmith.growth.spaces import Weights, axes_of, parts_of, select, weights_of
 from corpusmith.growth.weights import encoder_of, head_of
@@ -101,6 +101,14 @@ def test_the_barrier_half_way_falls(model: Any, masked_loss: Any) -> None:
     after = midpoint_barrier(first, aligned(first, second), value)
     assert before > 0.2
     assert after < 0.05
+
+
+def test_main_directions_agree_after_alignment(model: Any) -> None:
+    source = model(shape("bert"))
+    other = shuffled(source)
+    assert direction_agreement(source, source) == pytest.approx(1, abs=1e-4)
+    assert abs(direction_agreement(source, other)) < 0.3
+    assert direction_agreement(source, aligned(source, other)) == pytest.approx(1, abs=1e-4)
 
 
 def test_models_of_other_shapes_are_refused(model: Any) -> None:

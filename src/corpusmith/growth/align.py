@@ -30,7 +30,8 @@ Example:
 
 Citation: Ainsworth, Hayase, Srinivasa (2023), "Git Re-Basin: Merging Models modulo Permutation Symmetries", ICLR,
 section 3.2, algorithm 1; Ito, Yamada, Kumagai (2024), "Analysis of Linear Mode Connectivity via Permutation-Based
-Weight Matching", for why it works (directions of large singular values agree afterwards, more than distances shrink).
+Weight Matching", for why it works: directions of large singular values agree afterwards (`direction_agreement`), more
+than distances shrink.
 """
 
 from __future__ import annotations
@@ -98,6 +99,27 @@ def matching_orders(
         if not gained:
             break
     return orders
+
+
+def direction_agreement(first: Checkpoint, second: Checkpoint, above: float = 0.3) -> float:
+    """How far the main directions of two models' layers agree, 1 where they are the same.
+
+    The mean over singular vectors u_i, v_i of the first's matrices, and over all matrices inside layers, of
+    `sum_j (u_i . u'_j) (v_i . v'_j)`, both restricted to singular values of at least `above` times the matrix's largest.
+    """
+    ours, theirs = weights_of(first), weights_of(second)
+    agreement, directions = 0.0, 0
+    for name in (name for name, tensor in ours.items() if name.startswith("layers.") and tensor.ndim == 2):
+        (u, v), (other_u, other_v) = (_main_directions(weights[name].float(), above) for weights in (ours, theirs))
+        agreement += float(((u.T @ other_u) * (v @ other_v.T)).sum())
+        directions += u.shape[1]
+    return agreement / directions
+
+
+def _main_directions(matrix: torch.Tensor, above: float) -> tuple[torch.Tensor, torch.Tensor]:
+    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    kept = values >= above * values[0]
+    return left[:, kept], right[kept]
 
 
 def _turns(config: EncoderConfig, residual: bool) -> list[tuple[str, ...]]:
