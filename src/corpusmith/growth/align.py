@@ -105,7 +105,7 @@ def direction_agreement(first: Checkpoint, second: Checkpoint, above: float = 0.
     """How far the main directions of two models' layers agree, 1 where they are the same.
 
     The mean over singular vectors u_i, v_i of the first's matrices, and over all matrices inside layers, of
-    `sum_j (u_i . u'_j) (v_i . v'_j)`, both restricted to singular values of at least `above` times the matrix's largest.
+    `sum_j (u_i . u'_j) (v_i . v'_j)`, both with singular values of at least `above` times the matrix's largest.
     """
     ours, theirs = weights_of(first), weights_of(second)
     agreement, directions = 0.0, 0
