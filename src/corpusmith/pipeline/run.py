@@ -15,6 +15,7 @@ from typing import Any
 
 from corpusmith import environment
 from corpusmith.artefact import Draft, locked, write_whole
+from corpusmith.model.huggingface import load_checkpoint
 from corpusmith.pipeline import finish, prepare, train
 from corpusmith.pipeline.chain import Silent, Step, Watcher, run
 from corpusmith.pipeline.summary import summarise, write_outputs
@@ -170,6 +171,9 @@ def _stage_options(work: Workspace, number: int, options: dict[str, Any]) -> dic
         found["practised"] = list(work.practised_kinds)
     if recipe.stages[number - 1].budget is None:
         found |= {"budget": options["budget"], "part": recipe.part_of_budget(number)}
+    members = recipe.stages[number - 1].objective.members()
+    if models := sorted({name for member in members for name in member.models()}):
+        found["models"] = [fingerprint(load_checkpoint(name)) for name in models]
     return found
 
 
