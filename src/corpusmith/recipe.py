@@ -62,15 +62,13 @@ class StartConfig(Config):
     heads: int | None = Field(default=None, ge=1, le=4096)
     """Attention heads wanted; as large as the base's unless given."""
     growth: tuple[GrowthConfig, ...] = ()
-    """The operators that make the base's shape the one wanted, one after the other; each changes of depth and width what
-    it can. `kind` selects them."""
+    """The operators that make the base's shape the one wanted, one after the other; each changes what it can of depth
+    and width. `kind` selects them."""
 
     @model_validator(mode="after")
     def _shape_and_operators(self) -> StartConfig:
         if self.changes_shape and not self.growth:
-            raise ValueError(
-                "another shape is wanted, and no operator makes it; add one, as growth = [{ kind = 'fpi' }]"
-            )
+            raise ValueError("another shape is wanted, and no operator makes it; name one in growth")
         if self.growth and not self.changes_shape:
             raise ValueError("operators are named and no other shape; give layers or hidden_size, or leave growth out")
         return self

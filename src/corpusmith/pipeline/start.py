@@ -63,6 +63,8 @@ def make_growth(work: Workspace, draft: Draft) -> None:
     for number, options in enumerate(start.growth):
         operator, config = build_operator(options), checkpoint.encoder.config
         target = operator.reaches(config, wanted)
+        if target == config:
+            raise RecipeError(f"start.growth names {options.kind}, which has nothing to change there; leave it out.")
         loss = None
         if operator.learned:
             checkpoint, loss = _with_loss(work, checkpoint, operator, target)
@@ -82,11 +84,13 @@ def make_growth(work: Workspace, draft: Draft) -> None:
 
 
 def wanted_shape(base: EncoderConfig, start: StartConfig) -> EncoderConfig:
-    """The base's config with the sizes that the recipe wants; what it does not say follows the base's proportions."""
-    width = start.hidden_size or base.hidden_size
+    """The base's config with the sizes that the recipe wants; what it does not say follows the base's proportions, and
+    which layers see a window the base's order."""
+    width, layers = start.hidden_size or base.hidden_size, start.layers or base.layers
     return replace(
         base,
-        layers=start.layers or base.layers,
+        layers=layers,
+        windowed=tuple(base.windowed[number % base.layers] for number in range(layers)) if base.windowed else (),
         hidden_size=width,
         intermediate_size=start.intermediate_size or round(base.intermediate_size * width / base.hidden_size),
         heads=start.heads or max(1, width // base.head_size),
