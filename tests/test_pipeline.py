@@ -13,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import corpusmith
 from corpusmith.artefact import open_artefact, read_manifest
 from corpusmith.errors import ArtefactError, CorpusError, MachineError, RecipeError
-from corpusmith.model.huggingface import load_checkpoint
+from corpusmith.model.heads import MaskedLanguageHead
+from corpusmith.model.huggingface import export_checkpoint, load_checkpoint
 from corpusmith.pipeline import build
 from corpusmith.recipe import Recipe, parse_recipe
 from corpusmith.retrieval.encoding import make_retriever
@@ -276,6 +278,27 @@ def test_the_seed_of_a_stage_changes_its_training_alone(built: Path, base_model:
     assert before["stage-1"] != after["stage-1"]
     for name in ("corpus", "tokens", "heldout", "lexical", "base", "pairs"):
         assert before[name] == after[name]
+
+
+def test_a_student_is_trained_anew_when_its_teacher_is_another_one(
+    base_model: Path, documents: Path, tmp_path: Path
+) -> None:
+    teacher = load_checkpoint(base_model)
+    teacher.head = MaskedLanguageHead(teacher.encoder.config)
+    (tmp_path / "teacher").mkdir()
+    export_checkpoint(teacher, tmp_path / "teacher", with_head=True)
+    stage = {"objective": {"kind": "pretrained_distillation", "teacher": str(tmp_path / "teacher")}}
+    recipe = recipe_for(base_model, stages=[stage | {"training": STAGE["training"] | {"evaluations": 0}}])
+    trained = [build(documents, recipe=recipe, out=tmp_path / "out").summary]
+    before = digests(tmp_path / "out")
+    with torch.no_grad():
+        teacher.encoder.layers[0].mlp.up.weight.mul_(3)
+    export_checkpoint(teacher, tmp_path / "teacher", with_head=True)
+    trained.append(build(documents, recipe=recipe, out=tmp_path / "out").summary)
+    after = digests(tmp_path / "out")
+    assert before["stage-1"] != after["stage-1"]
+    assert before["base"] == after["base"]
+    assert all(summary["training"][0]["objective"] == "pretrained_distillation" for summary in trained)
 
 
 def test_labels_train_where_the_recipe_asks_for_them(base_model: Path, documents: Path, tmp_path: Path) -> None:

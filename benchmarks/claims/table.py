@@ -281,6 +281,13 @@ CLAIMS = (
         decides="zero-shot",
         measure="sizes",
     ),
+    Claim(
+        "substructures",
+        "Training parts of the model from below first, and then the whole, is better than training the whole.",
+        {"kind": "substructures", "objective": MLM},
+        MLM,
+        decides="zero-shot",
+    ),
 )
 """In the order in which the page shows them."""
 

@@ -21,12 +21,15 @@ from corpusmith.config import Config
 from corpusmith.corpus.config import CorpusConfig
 from corpusmith.errors import RecipeError
 from corpusmith.evaluation.heldout import HeldoutConfig
+from corpusmith.growth.config import GrowthConfig
 from corpusmith.index.lexical import LexicalConfig
 from corpusmith.objective.registry import ObjectiveConfig
 from corpusmith.retrieval.encoding import EncodingConfig
 from corpusmith.retrieval.pairs import PairsConfig
 from corpusmith.training.budget import BudgetConfig
 from corpusmith.training.config import TrainingConfig
+from corpusmith.vocabulary.config import KeepConfig, VocabularyConfig
+from corpusmith.vocabulary.transfer.config import FocusConfig, TransferConfig
 
 DEFAULT_PRESET = "default"
 
@@ -40,6 +43,45 @@ class ModelConfig(Config):
     """Longest sequence encoded, special tokens included; the base model's own unless given."""
     allow_download: bool = False
     """Whether `base` may be fetched from the Hugging Face hub. Nothing is downloaded otherwise."""
+
+
+class StartConfig(Config):
+    """The model that training begins with, made of the base: its vocabulary, then its shape. Search with the base as it
+    was is measured beside the trained model."""
+
+    vocabulary: VocabularyConfig = KeepConfig()
+    """What becomes of the base's vocabulary; `kind` selects it."""
+    transfer: TransferConfig = FocusConfig()
+    """How the pieces of another vocabulary get their vectors; `kind` selects it."""
+    layers: int | None = Field(default=None, ge=1, le=1000)
+    """Layers wanted; the base's unless given."""
+    hidden_size: int | None = Field(default=None, ge=1, le=65_536)
+    """Width of hidden states wanted; the base's unless given."""
+    intermediate_size: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Width of the feed-forward part wanted; in the base's proportion to the hidden size unless given."""
+    heads: int | None = Field(default=None, ge=1, le=4096)
+    """Attention heads wanted; as large as the base's unless given."""
+    growth: tuple[GrowthConfig, ...] = ()
+    """The operators that make the base's shape the one wanted, one after the other; each changes what it can of depth
+    and width. `kind` selects them."""
+
+    @model_validator(mode="after")
+    def _shape_and_operators(self) -> StartConfig:
+        if self.changes_shape and not self.growth:
+            raise ValueError("another shape is wanted, and no operator makes it; name one in growth")
+        if self.growth and not self.changes_shape:
+            raise ValueError("operators are named and no other shape; give layers or hidden_size, or leave growth out")
+        return self
+
+    @property
+    def changes_vocabulary(self) -> bool:
+        """Whether the vocabulary is another one than the base's."""
+        return not isinstance(self.vocabulary, KeepConfig)
+
+    @property
+    def changes_shape(self) -> bool:
+        """Whether another shape than the base's is asked for."""
+        return any(size is not None for size in (self.layers, self.hidden_size, self.intermediate_size, self.heads))
 
 
 class StageConfig(Config):
@@ -111,6 +153,8 @@ class Recipe(Config):
     """Reading, cleaning, deduplication, passages."""
     model: ModelConfig = ModelConfig()
     """Where weights come from."""
+    start: StartConfig = StartConfig()
+    """What becomes of the base before training."""
     encoding: EncodingConfig = EncodingConfig()
     """How vectors are computed."""
     lexical: LexicalConfig = LexicalConfig()
@@ -128,6 +172,8 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _order_makes_sense(self) -> Recipe:
+        if (self.start.changes_vocabulary or self.start.changes_shape) and not self.stages:
+            raise ValueError("start changes the base, and no stage trains it; add a stage, or leave start out")
         tuned = False
         for number, stage in enumerate(self.stages, 1):
             if any(member.reconstructs for member in stage.objective.members()) and tuned and not self.any_order:
@@ -266,11 +312,14 @@ def _first_problem(error: ValidationError) -> str:
 
 def _is_union_tag(part: Any) -> bool:
     """Whether a part of an error's location names a member of a union and not an option."""
-    return isinstance(part, str) and (part in {"float", "int"} | _objective_kinds() or part.startswith("literal["))
+    return isinstance(part, str) and (part in {"float", "int"} | _kinds() or part.startswith("literal["))
 
 
-def _objective_kinds() -> set[str]:
-    return {kind for model in _models_in(ObjectiveConfig) for kind in get_args(model.model_fields["kind"].annotation)}
+def _kinds() -> set[str]:
+    """What `kind` can be, anywhere in a recipe."""
+    unions = (ObjectiveConfig, VocabularyConfig, TransferConfig, GrowthConfig)
+    models = (model for union in unions for model in _models_in(union))
+    return {kind for model in models for kind in get_args(model.model_fields["kind"].annotation)}
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -18,8 +18,9 @@ from corpusmith.model.huggingface import load_checkpoint
 from corpusmith.objective.registry import OBJECTIVES
 
 ROOT = Path(__file__).parent.parent.parent
-WITHOUT_CLAIM = {"reranking"}
-"""Kinds that serve other claims and have none of their own."""
+WITHOUT_CLAIM = {"reranking", "pretrained_distillation", "self_attention_distillation"}
+"""Kinds that serve other claims and have none of their own: what a student learns from its teacher is no matter of one
+start for all."""
 
 
 @pytest.fixture(scope="module")

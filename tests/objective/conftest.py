@@ -12,6 +12,11 @@ import torch
 from torch.nn import functional as F
 
 from corpusmith.corpus.shards import write_shards
+from corpusmith.model.checkpoint import Checkpoint
+from corpusmith.model.config import EncoderConfig
+from corpusmith.model.encoder import Encoder
+from corpusmith.model.heads import MaskedLanguageHead
+from corpusmith.model.huggingface import export_checkpoint
 from corpusmith.model.packed import PackedBatch, pack
 from corpusmith.model.pooling import pool
 from corpusmith.objective.data import TrainingData
@@ -85,3 +90,27 @@ def plain_info_nce() -> Callable[..., torch.Tensor]:
         return torch.stack(losses).mean()
 
     return compute
+
+
+@pytest.fixture
+def teacher(tiny_tokenizer: Any, tmp_path: Any) -> Callable[..., Checkpoint]:
+    """Makes a model of three layers with a head, random in every tensor, and writes it to a folder; its name is the
+    folder's."""
+
+    def make(**choices: Any) -> Checkpoint:
+        sizes = {"hidden_size": 48, "layers": 3, "heads": 2, "intermediate_size": 64, "max_positions": 64} | choices
+        config = EncoderConfig(model_type="bert", vocabulary_size=tiny_tokenizer.size, initializer_range=0.2, **sizes)
+        generator = torch.Generator().manual_seed(11)
+        encoder, head = Encoder(config, generator), MaskedLanguageHead(config, generator)
+        with torch.no_grad():
+            for parameter in (*encoder.parameters(), *head.parameters()):
+                if parameter.ndim == 1:
+                    parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
+        folder = tmp_path / f"teacher-{config.layers}-{config.hidden_size}-{config.heads}-{config.max_positions}"
+        folder.mkdir()
+        content = config.to_hugging_face()
+        made = Checkpoint(encoder, head, tiny_tokenizer, "mean", True, 32, str(folder), content)
+        export_checkpoint(made, folder, with_head=True)
+        return made
+
+    return make

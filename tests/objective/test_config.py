@@ -47,6 +47,9 @@ def test_every_kind_has_its_objective_and_every_objective_its_kind():
         {"kind": "cocondenser", "temperature": 0},
         {"kind": "condenser", "head_layers": 0},
         {"kind": "dupmae", "bag_weight": 0},
+        {"kind": "pretrained_distillation", "temperature": 0},
+        {"kind": "self_attention_distillation", "relations": "attention", "relation_heads": 4},
+        {"kind": "substructures", "first_share": 1.0},
         {"kind": "nothing"},
     ],
 )

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from corpusmith.objective import cross_entropy as module
-from corpusmith.objective.cross_entropy import Bags, bag_cross_entropy, cross_entropy
+from corpusmith.objective.cross_entropy import Bags, bag_cross_entropy, cross_entropy, soft_cross_entropy
 
 
 @pytest.fixture
@@ -36,6 +36,33 @@ def test_loss_and_all_gradients_equal_the_plain_ones_however_rows_are_cut(proble
     torch.testing.assert_close(loss, plain)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+@pytest.mark.parametrize("rows", [1, 5, 37, 1000])
+def test_soft_targets_give_the_plain_divergence_and_gradients_however_rows_are_cut(
+    problem, rows, temperature, monkeypatch
+):
+    hidden, _, transform, embedding = problem
+    inputs = [hidden, embedding, *transform.parameters()]
+    wanted = torch.randn(37, 5, generator=torch.Generator().manual_seed(1))
+    other = nn.Linear(5, 11)
+
+    def logits_of(h: torch.Tensor) -> torch.Tensor:
+        return transform(h).tanh() @ embedding.T
+
+    ours, theirs = logits_of(hidden) / temperature, other(wanted).detach() / temperature
+    plain = F.kl_div(ours.log_softmax(1), theirs.softmax(1), reduction="batchmean") * temperature**2
+    expected = torch.autograd.grad(plain * 3, inputs)
+    monkeypatch.setattr(module, "LOGITS_HELD", rows * 2 * 11)
+    arguments = (logits_of, hidden, other, wanted, [embedding, *transform.parameters()], 11, temperature)
+    loss = soft_cross_entropy(*arguments)
+    found = torch.autograd.grad(loss * 3, inputs)
+    torch.testing.assert_close(loss, plain)
+    for one, another in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, another)
+    with torch.no_grad():
+        torch.testing.assert_close(soft_cross_entropy(*arguments), plain.detach())
 
 
 def test_logits_held_at_a_time_are_bounded(problem, monkeypatch):

@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from corpusmith.model.checkpoint import Checkpoint
+from corpusmith.model.encoder import Encoder
+from corpusmith.model.heads import MaskedLanguageHead
+from corpusmith.model.huggingface import export_checkpoint
 from corpusmith.objective.config import MaskedLanguageConfig
 from corpusmith.objective.registry import build_objective
 from corpusmith.training.budget import BudgetConfig
@@ -37,3 +42,16 @@ def run(tiny_checkpoint: Callable[..., Any], tiny_data: Any) -> Callable[..., tu
         return result, checkpoint.encoder
 
     return start
+
+
+@pytest.fixture
+def teacher(tiny_checkpoint: Callable[..., Any], tmp_path: Path) -> Path:
+    """A folder with a model of the tiny one's shape and a head, of other weights."""
+    start = tiny_checkpoint()
+    generator = torch.Generator().manual_seed(11)
+    config = start.encoder.config
+    parts = vars(start) | {"encoder": Encoder(config, generator), "head": MaskedLanguageHead(config, generator)}
+    folder = tmp_path / "teacher"
+    folder.mkdir()
+    export_checkpoint(Checkpoint(**parts, name="teacher", hf_config=config.to_hugging_face()), folder, with_head=True)
+    return folder

@@ -17,7 +17,9 @@ from corpusmith.objective.config import (
     MaskedLanguageConfig,
     Matryoshka2dConfig,
     ObjectiveConfig,
+    PretrainedDistillationConfig,
     RetroMAEConfig,
+    SelfAttentionDistillationConfig,
     StarbucksConfig,
     SumConfig,
     TermConfig,
@@ -59,12 +61,14 @@ FITTED = {
     "ict": {"bfs_share": 0.5},
     "laprador": {"queue": 7, "turn": 3},
     "spider": {"shortest_span": 1, "common_share": 1.0},
+    "substructures": {"first_share": 0.5},
 }
 """Options by which an objective does on so little data what its defaults do on more."""
 CURRICULUM = MaskedLanguageConfig(final_rate=0.6, final_mask_share=0.5, choose="importance", strategy_from=0.5)
 TERMS = (MaskedLanguageConfig(), Matryoshka2dConfig(objective=RetroMAEConfig()), ContrastiveConfig())
+PLAIN = [kind for kind in get_args(get_args(ObjectiveConfig)[0]) if "teacher" not in kind.model_fields]
 OBJECTIVES = [
-    *(options(**FITTED.get(options().kind, {})) for options in get_args(get_args(ObjectiveConfig)[0])),
+    *(options(**FITTED.get(options().kind, {})) for options in PLAIN),
     CURRICULUM,
     RetroMAEConfig(visible="pmi"),
     Matryoshka2dConfig(objective=RetroMAEConfig()),
@@ -73,8 +77,25 @@ OBJECTIVES = [
 ]
 
 
+DISTILLATION = [
+    SelfAttentionDistillationConfig(),
+    SelfAttentionDistillationConfig(relations="attention"),
+    PretrainedDistillationConfig(named_weight=0.5, states_weight=0.5),
+]
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda options: options.kind)
 def test_resumed_run_equals_uninterrupted_run(run, tmp_path, objective):
+    assert_resumable(run, tmp_path, objective)
+
+
+@pytest.mark.parametrize("objective", DISTILLATION, ids=lambda options: options.kind)
+def test_a_student_resumes_beside_its_teacher(run, tmp_path, objective, teacher):
+    assert_resumable(run, tmp_path, objective.model_copy(update={"teacher": str(teacher)}))
+
+
+def assert_resumable(run, tmp_path, objective) -> None:
+    """Killed four times, a run ends with the bytes of one that was not."""
     run(tmp_path / "whole", objective, **OPTIONS)
     for step in (1, 4, 5, 9):
         with pytest.raises(PowerCut):

@@ -48,12 +48,22 @@ class GrowthInput:
 class GrowthOperator(ABC):
     """Base of all operators."""
 
-    preserves_function: ClassVar[bool] = False
-    """Whether the grown model gives the source's hidden states (to 1e-5 in float32): the same where it is as wide, and
-    where it is wider each of them at some place of the wider ones, repeated or beside zeros."""
-
     learned: ClassVar[bool] = False
     """Whether it needs `GrowthInput.loss`."""
+
+    steps: int = 0
+    """How often `grow` asks for the loss, each time with its gradient."""
+
+    def preserves_function(self, source: EncoderConfig, target: EncoderConfig) -> bool:
+        """Whether a model grown from this shape to that one gives the source's hidden states (to 1e-5 in float32): the
+        same where it is as wide, and where it is wider each of them at some place of the wider ones, repeated or beside
+        zeros; and the same logits of the masked-language head."""
+        return False
+
+    def flops(self, source: EncoderConfig, target: EncoderConfig) -> float:
+        """Floating-point operations of `grow`, those of the losses it asks for left out: they are `steps` steps of
+        training at the target's size."""
+        return 0.0
 
     @abstractmethod
     def check(self, source: EncoderConfig, target: EncoderConfig) -> None:

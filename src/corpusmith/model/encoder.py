@@ -80,8 +80,10 @@ class Encoder(nn.Module):
         """
         return self.hidden_states(packed, (self.config.layers,))[0]
 
-    def hidden_states(self, packed: PackedBatch, layers: Sequence[int]) -> list[torch.Tensor]:
+    def hidden_states(self, packed: PackedBatch, layers: Sequence[int], frozen: int = 0) -> list[torch.Tensor]:
         """Hidden states after each of these layers (0: the embeddings), as `forward` gives the last one's.
+
+        Through the first `frozen` layers, and with one or more of them the embeddings, no gradient flows.
 
         Raises:
             ValueError: a sequence is longer than the model has positions.
@@ -92,12 +94,14 @@ class Encoder(nn.Module):
         ids, positions = packed.ids, packed.positions
         if layout.order is not None:
             ids, positions = ids[layout.order], positions[layout.order]
-        hidden = self.embeddings(ids, positions).to(self.compute_dtype)
-        hidden = drop(hidden, self.dropout, self.training)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and frozen == 0):
+            hidden = self.embeddings(ids, positions).to(self.compute_dtype)
+            hidden = drop(hidden, self.dropout, self.training)
         ordered = layout.sorted()
         found = {0: hidden}
         for number, layer in enumerate(self.layers[: max(layers)], 1):
-            hidden = layer(hidden, ordered)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and number > frozen):
+                hidden = layer(hidden, ordered)
             if number in layers:
                 found[number] = self.final_norm(hidden) if number == self.config.layers else hidden
         return [permute(found[number], layout.inverse, layout.order) for number in layers]
@@ -134,17 +138,19 @@ class Encoder(nn.Module):
         """Weights in all, embeddings included."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def flops(self, lengths: Sequence[int] | torch.Tensor | PackedBatch) -> float:
-        """Floating-point operations of one forward pass over sequences of these lengths.
+    def flops(self, lengths: Sequence[int] | torch.Tensor | PackedBatch, layers: int | None = None) -> float:
+        """Floating-point operations of one forward pass over sequences of these lengths, through the first `layers`
+        layers (None: through all).
 
         Two for each multiply-add of the matrix products: 2 x tokens x weights of the linear maps, and 4 x D for each
         pair of a query and a key that it may see. Lookups, norms and activations are left out (under 2%).
         """
         sizes = lengths.lengths if isinstance(lengths, PackedBatch) else lengths
         sizes = torch.as_tensor(sizes, dtype=torch.float64)
-        linear = sum(part.weight.numel() for part in self.modules() if isinstance(part, Linear))
+        passed = self.layers[:layers]
+        linear = sum(part.weight.numel() for part in passed.modules() if isinstance(part, Linear))
         pairs = 0.0
-        for number in range(self.config.layers):
+        for number in range(len(passed)):
             window = self.config.window(number)
             seen = sizes if window is None else sizes.clamp(max=2 * window + 1)
             pairs += float((sizes * seen).sum())

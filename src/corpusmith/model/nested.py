@@ -39,10 +39,11 @@ class SharedRun:
     Args:
         encoder: what runs.
         layers: numbers of layers after which a view will ask for states, from 1 to all.
+        frozen: how many of the first layers (and with them the embeddings) no gradient flows through.
     """
 
-    def __init__(self, encoder: Encoder, layers: Iterable[int]) -> None:
-        self.encoder, self.layers = encoder, sorted(set(layers))
+    def __init__(self, encoder: Encoder, layers: Iterable[int], frozen: int = 0) -> None:
+        self.encoder, self.layers, self.frozen = encoder, sorted(set(layers)), frozen
         self._runs: list[tuple[PackedBatch, dict[int, torch.Tensor]]] = []
 
     def view(self, layers: int, dimension: int) -> EncoderView:
@@ -56,7 +57,7 @@ class SharedRun:
             ValueError: it is not the batch that the first view was given.
         """
         if call == len(self._runs):
-            found = self.encoder.hidden_states(packed, self.layers)
+            found = self.encoder.hidden_states(packed, self.layers, self.frozen)
             self._runs.append((packed, dict(zip(self.layers, map(self._normed, self.layers, found), strict=True))))
         seen, states = self._runs[call]
         if not torch.equal(seen.cu_seqlens, packed.cu_seqlens):

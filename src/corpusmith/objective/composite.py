@@ -151,6 +151,14 @@ def widths_below(width: int, number: int) -> list[int]:
     return [power for power in reversed(powers) if power < width][:number]
 
 
+def beside(rng: np.random.Generator, key: int) -> np.random.Generator:
+    """A generator from what `rng` was seeded with and from `key`; it gives the same for all parts of a batch, and
+    leaves `rng` as it is."""
+    seeded = rng.bit_generator.seed_seq
+    assert isinstance(seeded, np.random.SeedSequence)
+    return np.random.default_rng(np.random.SeedSequence(seeded.entropy, spawn_key=(*seeded.spawn_key, key)))
+
+
 def divergence(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     """Mean over rows of KL( softmax(wanted) || softmax(logits) ), without gradient into `wanted`."""
     return nn.functional.kl_div(

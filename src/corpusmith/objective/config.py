@@ -29,11 +29,13 @@ from corpusmith.objective.options.denoising import (
     SimLMConfig,
     TSDAEConfig,
 )
+from corpusmith.objective.options.distillation import PretrainedDistillationConfig, SelfAttentionDistillationConfig
 from corpusmith.objective.options.language import MaskedLanguageConfig
 from corpusmith.objective.options.nested import (
     Matryoshka2dConfig,
     MatryoshkaConfig,
     StarbucksConfig,
+    SubstructuresConfig,
     SumConfig,
     TermConfig,
 )
@@ -53,14 +55,17 @@ __all__ = [
     "Matryoshka2dConfig",
     "MatryoshkaConfig",
     "ObjectiveConfig",
+    "PretrainedDistillationConfig",
     "PropConfig",
     "RerankingConfig",
     "RetroMAEConfig",
     "SeedEncoderConfig",
+    "SelfAttentionDistillationConfig",
     "SimCSEConfig",
     "SimLMConfig",
     "SpiderConfig",
     "StarbucksConfig",
+    "SubstructuresConfig",
     "SumConfig",
     "SummandConfig",
     "TSDAEConfig",
@@ -91,8 +96,10 @@ _Plain = (
     | ContrieverConfig
     | LaPraDoRConfig
     | SimCSEConfig
+    | PretrainedDistillationConfig
+    | SelfAttentionDistillationConfig
 )
-_Summand = _Plain | MatryoshkaConfig | Matryoshka2dConfig | StarbucksConfig
+_Summand = _Plain | MatryoshkaConfig | Matryoshka2dConfig | StarbucksConfig | SubstructuresConfig
 
 SummandConfig = Annotated[_Summand, Field(discriminator="kind")]
 """Any objective but a sum."""
@@ -100,5 +107,5 @@ SummandConfig = Annotated[_Summand, Field(discriminator="kind")]
 ObjectiveConfig = Annotated[_Summand | SumConfig, Field(discriminator="kind")]
 """Any objective's options; `kind` says which."""
 
-for _composite in (MatryoshkaConfig, Matryoshka2dConfig, StarbucksConfig, TermConfig, SumConfig):
+for _composite in (MatryoshkaConfig, Matryoshka2dConfig, StarbucksConfig, SubstructuresConfig, TermConfig, SumConfig):
     _composite.model_rebuild()  # now that what may stand inside them is known

@@ -48,6 +48,61 @@ class _Piece:
     targets: torch.Tensor
     counts: torch.Tensor
 
+    def logits(self, logits_of: Head, hidden: torch.Tensor) -> torch.Tensor:
+        """`[m, V]`, one row a prediction."""
+        logits = logits_of(hidden)
+        if self.groups is None:
+            return logits
+        return torch.stack([group.max(dim=0).values for group in logits.split(self.groups)])
+
+    def loss_and_gradient(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Summed cross-entropy and its gradient by the logits, targets x softmax(logits) - onehot(targets), float32
+        `[m, V]`.
+
+        Written out, in one buffer that is overwritten in place: log_softmax and its backward pass take three, and on a
+        CPU several times as long.
+        """
+        work = logits.to(torch.float32, copy=True)
+        work.sub_(work.amax(dim=1, keepdim=True))
+        numbers = torch.arange(len(work), device=work.device)
+        rows = numbers.repeat_interleave(self.counts, output_size=len(self.targets))
+        counts = self.counts[:, None].float()
+        wanted = work[rows, self.targets]
+        sums = work.exp_().sum(dim=1, keepdim=True)
+        loss = (counts * sums.log()).sum() - wanted.sum()
+        work.mul_(counts / sums)
+        work[rows, self.targets] -= 1.0  # no target is there twice in a row
+        return loss, work
+
+
+@dataclass(frozen=True, slots=True)
+class _SoftPiece:
+    """Hidden states that make one prediction each, whose targets are the distributions that `wanted_of` gives for the
+    states `wanted`, both at a temperature."""
+
+    wanted_of: Head
+    wanted: torch.Tensor
+    temperature: float
+
+    @property
+    def rows(self) -> int:
+        """How many."""
+        return len(self.wanted)
+
+    def logits(self, logits_of: Head, hidden: torch.Tensor) -> torch.Tensor:
+        """`[m, V]`, one row a prediction."""
+        return logits_of(hidden)
+
+    def loss_and_gradient(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Summed divergence from the targets, times the temperature squared, and its gradient by the logits, float32
+        `[m, V]`."""
+        with torch.no_grad():
+            theirs = (self.wanted_of(self.wanted).float() / self.temperature).log_softmax(dim=1)
+        ours = (logits.float() / self.temperature).log_softmax(dim=1)
+        shares = theirs.exp()
+        loss = self.temperature**2 * (shares * (theirs - ours)).sum()
+        return loss, ours.exp_().sub_(shares).mul_(self.temperature)
+
 
 def cross_entropy(
     logits_of: Head,
@@ -104,59 +159,63 @@ def bag_cross_entropy(
     return _summed(logits_of, pieces, hidden, parameters) / len(tokens)
 
 
-def _summed(
-    logits_of: Head, pieces: Sequence[_Piece], hidden: torch.Tensor, parameters: Sequence[torch.Tensor]
+def soft_cross_entropy(
+    logits_of: Head,
+    hidden: torch.Tensor,
+    wanted_of: Head,
+    wanted: torch.Tensor,
+    parameters: Sequence[torch.Tensor],
+    vocabulary: int,
+    temperature: float,
 ) -> torch.Tensor:
-    """Cross-entropy of all targets of all pieces, summed."""
+    """Mean over M predictions of `t^2 KL( softmax(wanted_of(wanted) / t) || softmax(logits_of(hidden) / t) )`: the
+    cross-entropy with another model's distributions as targets, less their entropy.
+
+    Args:
+        logits_of: the head.
+        hidden: `[M, D]`, M at least 1.
+        wanted_of: the other model's head, which gets no gradient.
+        wanted: `[M, D']`, its states.
+        parameters: all tensors inside `logits_of` that want a gradient.
+        vocabulary: V, which sets how many rows are taken at a time.
+        temperature: t.
+    """
+    parts = wanted.split(max(1, LOGITS_HELD // (2 * vocabulary)))
+    pieces = [_SoftPiece(wanted_of, part, temperature) for part in parts]
+    return _summed(logits_of, pieces, hidden, parameters) / len(hidden)
+
+
+def _summed(
+    logits_of: Head,
+    pieces: Sequence[_Piece] | Sequence[_SoftPiece],
+    hidden: torch.Tensor,
+    parameters: Sequence[torch.Tensor],
+) -> torch.Tensor:
+    """The pieces' losses, summed."""
     if torch.is_grad_enabled():
         return _InPieces.apply(logits_of, pieces, hidden, *parameters)
     parts = hidden.split([piece.rows for piece in pieces])
     losses = [
-        _loss_and_gradient(_logits(logits_of, part, piece), piece)[0] for part, piece in zip(parts, pieces, strict=True)
+        piece.loss_and_gradient(piece.logits(logits_of, part))[0] for part, piece in zip(parts, pieces, strict=True)
     ]
     return torch.stack(losses).sum()
 
 
-def _logits(logits_of: Head, hidden: torch.Tensor, piece: _Piece) -> torch.Tensor:
-    """`[m, V]`, one row a prediction."""
-    logits = logits_of(hidden)
-    if piece.groups is None:
-        return logits
-    return torch.stack([group.max(dim=0).values for group in logits.split(piece.groups)])
-
-
-def _loss_and_gradient(logits: torch.Tensor, piece: _Piece) -> tuple[torch.Tensor, torch.Tensor]:
-    """Summed cross-entropy and its gradient by the logits, targets x softmax(logits) - onehot(targets), float32
-    `[m, V]`.
-
-    Written out, in one buffer that is overwritten in place: log_softmax and its backward pass take three, and on a CPU
-    several times as long.
-    """
-    work = logits.to(torch.float32, copy=True)
-    work.sub_(work.amax(dim=1, keepdim=True))
-    rows = torch.arange(len(work), device=work.device).repeat_interleave(piece.counts, output_size=len(piece.targets))
-    counts = piece.counts[:, None].float()
-    wanted = work[rows, piece.targets]
-    sums = work.exp_().sum(dim=1, keepdim=True)
-    loss = (counts * sums.log()).sum() - wanted.sum()
-    work.mul_(counts / sums)
-    work[rows, piece.targets] -= 1.0  # no target is there twice in a row
-    return loss, work
-
-
 class _InPieces(torch.autograd.Function):
-    """Summed cross-entropy whose forward pass computes the gradients, and whose backward pass hands them over."""
+    """The pieces' losses, summed; the forward pass computes the gradients, and the backward pass hands them over."""
 
     @staticmethod
-    def forward(ctx: Any, logits_of: Head, pieces: Sequence[_Piece], *inputs: torch.Tensor) -> torch.Tensor:
+    def forward(
+        ctx: Any, logits_of: Head, pieces: Sequence[_Piece] | Sequence[_SoftPiece], *inputs: torch.Tensor
+    ) -> torch.Tensor:
         hidden, parameters = inputs[0], [p for p in inputs[1:] if p.requires_grad]
         losses, hidden_gradients = [], []
         sums: list[torch.Tensor] = []
         for part, piece in zip(hidden.detach().split([piece.rows for piece in pieces]), pieces, strict=True):
             with torch.enable_grad():
                 part = part.requires_grad_()
-                logits = _logits(logits_of, part, piece)
-            loss, by_logits = _loss_and_gradient(logits.detach(), piece)
+                logits = piece.logits(logits_of, part)
+            loss, by_logits = piece.loss_and_gradient(logits.detach())
             gradient, *others = torch.autograd.grad(logits, [part, *parameters], by_logits.to(logits.dtype))
             losses.append(loss)
             hidden_gradients.append(gradient)

@@ -46,10 +46,10 @@ from corpusmith.model.encoder import Encoder
 from corpusmith.model.heads import MaskedLanguageHead
 from corpusmith.model.packed import PackedBatch, pack
 from corpusmith.objective.base import Batch, Loss, PassageObjective
-from corpusmith.objective.config import MaskedLanguageConfig
 from corpusmith.objective.cross_entropy import cross_entropy
 from corpusmith.objective.data import TrainingData
 from corpusmith.objective.masking import Masked, Masking
+from corpusmith.objective.options.language import MaskingConfig
 
 if TYPE_CHECKING:
     from corpusmith.model.checkpoint import Checkpoint
@@ -67,7 +67,7 @@ class MaskedInputs:
 class MaskedLanguage(PassageObjective):
     """Masked language modelling; see the module's text."""
 
-    def __init__(self, config: MaskedLanguageConfig, data: TrainingData, checkpoint: Checkpoint, seed: int) -> None:
+    def __init__(self, config: MaskingConfig, data: TrainingData, checkpoint: Checkpoint, seed: int) -> None:
         super().__init__(data, checkpoint)
         self.masking = Masking(config, checkpoint.tokenizer, data)
         self.head, self.head_is_fresh = masked_language_head(checkpoint, seed)

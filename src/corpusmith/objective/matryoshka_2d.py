@@ -42,7 +42,7 @@ import numpy as np
 from corpusmith.errors import ModelError
 from corpusmith.model.encoder import Encoder
 from corpusmith.objective.base import Batch, Loss
-from corpusmith.objective.composite import Nested, divergence, widths_below
+from corpusmith.objective.composite import Nested, beside, divergence, widths_below
 from corpusmith.objective.config import Matryoshka2dConfig
 from corpusmith.objective.data import TrainingData
 
@@ -80,7 +80,7 @@ class Matryoshka2d(Nested):
 
     def collate(self, examples: Sequence[int] | np.ndarray, rng: np.random.Generator) -> Batch:
         """The inner objective's batch, with a layer and a width."""
-        drawn = _beside(rng)
+        drawn = beside(rng, 0x2D)
         layers, dimension = int(drawn.integers(1, self.layers)), int(drawn.choice(self.dimensions))
         batch = self.inner.collate(examples, rng)
         return replace(batch, inputs=SizedInputs(batch.inputs, layers, dimension))
@@ -109,11 +109,3 @@ class Matryoshka2d(Nested):
 def _inner(batch: Batch) -> Batch:
     """The batch as the inner objective collated it."""
     return replace(batch, inputs=batch.inputs.inner)
-
-
-def _beside(rng: np.random.Generator) -> np.random.Generator:
-    """A generator from what `rng` was seeded with; it gives the same for all parts of a batch, and leaves `rng` as it
-    is."""
-    seeded = rng.bit_generator.seed_seq
-    assert isinstance(seeded, np.random.SeedSequence)
-    return np.random.default_rng(np.random.SeedSequence(seeded.entropy, spawn_key=(*seeded.spawn_key, 0x2D)))

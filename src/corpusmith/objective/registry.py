@@ -42,7 +42,10 @@ OBJECTIVES = {
     "matryoshka": ("corpusmith.objective.matryoshka", "Matryoshka"),
     "matryoshka_2d": ("corpusmith.objective.matryoshka_2d", "Matryoshka2d"),
     "starbucks": ("corpusmith.objective.starbucks", "Starbucks"),
+    "substructures": ("corpusmith.objective.substructures", "Substructures"),
     "sum": ("corpusmith.objective.sum", "Sum"),
+    "pretrained_distillation": ("corpusmith.objective.pretrained_distillation", "PretrainedDistillation"),
+    "self_attention_distillation": ("corpusmith.objective.self_attention_distillation", "SelfAttentionDistillation"),
     "prop": ("corpusmith.objective.prop", "Prop"),
     "reranking": ("corpusmith.objective.reranking", "Reranking"),
 }

@@ -10,7 +10,7 @@ import numpy as np
 from corpusmith.artefact import Draft, link_folder
 from corpusmith.corpus.build import build_corpus
 from corpusmith.corpus.read import read
-from corpusmith.corpus.shards import write_shards
+from corpusmith.corpus.shards import TokenShards, write_shards
 from corpusmith.errors import CorpusError, RecipeError
 from corpusmith.evaluation.demonstration import make_demonstration as write_demonstration
 from corpusmith.evaluation.heldout import make_heldout as draw_heldout
@@ -23,6 +23,7 @@ from corpusmith.retrieval.encoding import choose_encoding, make_retriever
 from corpusmith.retrieval.pairs import labelled_pairs, mine_candidates, save_pairs
 from corpusmith.retrieval.pairs import make_pairs as pairs_from_corpus
 from corpusmith.retrieval.vectors import Fill, encode_to_file
+from corpusmith.vocabulary.tokenizer import Tokenizer
 
 SAY_EVERY = 500
 
@@ -44,7 +45,16 @@ def make_corpus(work: Workspace, draft: Draft) -> None:
 
 def make_tokens(work: Workspace, draft: Draft) -> None:
     """Passages to token shards."""
-    shards = write_shards(_contents(work), work.base.tokenizer, draft.folder)
+    _write_tokens(work, work.base.tokenizer, draft)
+
+
+def make_vocabulary_tokens(work: Workspace, draft: Draft) -> None:
+    """Passages to token shards in the vocabulary that is trained."""
+    _write_tokens(work, work.training_tokenizer, draft)
+
+
+def _write_tokens(work: Workspace, tokenizer: Tokenizer, draft: Draft) -> None:
+    shards = write_shards(_contents(work), tokenizer, draft.folder)
     draft.cost["tokens"] = int(shards.lengths.sum())
 
 
@@ -77,26 +87,26 @@ def make_lexical(work: Workspace, draft: Draft) -> None:
 
 def make_base(work: Workspace, draft: Draft) -> None:
     """The base model's vectors."""
-    _encode(work, work.base, draft)
+    _encode(work, work.base, work.shards, draft)
 
 
 def make_trained(work: Workspace, draft: Draft) -> None:
     """The trained model's vectors; the base's own where training was skipped or never beat the starting point."""
     stages = [manifest for name, manifest in work.manifests.items() if name.startswith("stage-")]
-    draft.facts["is_base"] = all(manifest.facts.get("kept_step", 0) == 0 for manifest in stages)
+    untrained = all(manifest.facts.get("kept_step", 0) == 0 for manifest in stages)
+    draft.facts["is_base"] = untrained and not work.start_steps
     if draft.facts["is_base"]:
         link_folder(work.path("base"), draft.folder)
     else:
-        _encode(work, work.trained_checkpoint(), draft)
+        _encode(work, work.trained_checkpoint(), work.training_shards, draft)
 
 
-def _encode(work: Workspace, checkpoint: Checkpoint, draft: Draft) -> None:
-    encoding = choose_encoding(work.recipe.encoding, checkpoint, work.shards, work.recipe.seed)
+def _encode(work: Workspace, checkpoint: Checkpoint, shards: TokenShards, draft: Draft) -> None:
+    encoding = choose_encoding(work.recipe.encoding, checkpoint, shards, work.recipe.seed)
     encoding.save(draft.folder)
     if encoding.reason:
         work.watcher.say(f"  {encoding.reason}")
     retriever = make_retriever(checkpoint, encoding.method)
-    shards = work.shards
 
     def encode(start: int, stop: int, out: np.ndarray, progress: Progress) -> None:
         retriever.encode_shards(shards, np.arange(start, stop), out, progress)
@@ -108,7 +118,7 @@ def _encode(work: Workspace, checkpoint: Checkpoint, draft: Draft) -> None:
     write("vectors.npy", len(shards), encode)
     for name, collection in work.collections.items():
         write(f"{name}.npy", len(collection.masked), _encoding(retriever, [text for _, text in collection.masked]))
-    tokens = np.minimum(work.shards.lengths + 2, checkpoint.max_tokens)
+    tokens = np.minimum(shards.lengths + 2, checkpoint.max_tokens)
     draft.cost["tokens"] = int(tokens.sum())
     draft.cost["flops"] = float(checkpoint.encoder.flops(tokens))
 
@@ -148,4 +158,4 @@ def make_pairs(work: Workspace, draft: Draft) -> None:
     rows, scores = mine_candidates(
         pairs, rank, work.corpus, options, seed, work.excluded_documents, work.watcher.advance
     )
-    save_pairs(pairs, rows, scores, work.base.tokenizer, draft.folder)
+    save_pairs(pairs, rows, scores, work.training_tokenizer, draft.folder)

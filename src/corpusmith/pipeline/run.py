@@ -15,8 +15,10 @@ from typing import Any
 
 from corpusmith import environment
 from corpusmith.artefact import Draft, locked, write_whole
+from corpusmith.model.huggingface import load_checkpoint
 from corpusmith.pipeline import finish, prepare, train
 from corpusmith.pipeline.chain import Silent, Step, Watcher, run
+from corpusmith.pipeline.start import SHAPE, make_growth, make_vocabulary
 from corpusmith.pipeline.summary import summarise, write_outputs
 from corpusmith.pipeline.workspace import Workspace, fingerprint
 from corpusmith.recipe import DEFAULT_PRESET, Recipe, StageConfig, preset, read_recipe, to_toml
@@ -94,6 +96,8 @@ def chain(work: Workspace) -> list[Step]:
     stages = [f"stage-{number}" for number in range(1, len(recipe.stages) + 1)]
     demonstration = ["demonstration"] if work.is_demonstration else []
     pairs = ["pairs"] if work.needs_pairs else []
+    start = list(work.start_steps)
+    trained_tokens = "vocabulary-tokens" if recipe.start.changes_vocabulary else "tokens"
     vectors = ["base", "trained"] if stages else ["base"]
 
     def step(
@@ -127,18 +131,28 @@ def chain(work: Workspace) -> list[Step]:
             resumable=True,
         ),
     ]
+    if recipe.start.changes_vocabulary:
+        config = tokens | {"vocabulary": options["start"]["vocabulary"], "transfer": options["start"]["transfer"]}
+        steps += [
+            step("vocabulary", f"{recipe.start.vocabulary.kind} the vocabulary", make_vocabulary, config, "corpus"),
+            step("vocabulary-tokens", "cut passages anew", prepare.make_vocabulary_tokens, {}, "corpus", "vocabulary"),
+        ]
+    if recipe.start.changes_shape:
+        config = tokens | {"start": {key: options["start"][key] for key in ("growth", *SHAPE)}}
+        parents = ("corpus", "heldout", *demonstration, trained_tokens, *start[:-1])
+        steps.append(step("growth", "grow the model", make_growth, config, *parents))
     if pairs:
         config = {"pairs": options["pairs"], "queries": labels}
-        parents = ("corpus", "heldout", "lexical", "base", *demonstration)
+        parents = ("corpus", "heldout", "lexical", "base", *start, *demonstration)
         steps.append(step("pairs", "training pairs and their teacher", prepare.make_pairs, config, *parents))
     for number, stage in enumerate(recipe.stages, 1):
         config = _stage_options(work, number, options)
         needed = pairs if "pairs" in stage.objective.needs() else []
-        parents = ("tokens", "heldout", "base", *demonstration, *needed, *stages[: number - 1])
+        parents = (trained_tokens, "heldout", "base", *start, *demonstration, *needed, *stages[: number - 1])
         note = f"train: {stage.objective.kind}"
         steps.append(step(f"stage-{number}", note, _stage(number, stage), config, *parents, resumable=True))
     if stages:
-        parents = (*encoded, stages[-1])
+        parents = (trained_tokens, "heldout", *demonstration, stages[-1])
         steps.append(step("trained", "encode with it", prepare.make_trained, encoding, *parents, resumable=True))
     searching = {"search": options["search"], "lexical": options["lexical"]}
     return [
@@ -170,6 +184,9 @@ def _stage_options(work: Workspace, number: int, options: dict[str, Any]) -> dic
         found["practised"] = list(work.practised_kinds)
     if recipe.stages[number - 1].budget is None:
         found |= {"budget": options["budget"], "part": recipe.part_of_budget(number)}
+    members = recipe.stages[number - 1].objective.members()
+    if models := sorted({name for member in members for name in member.models()}):
+        found["models"] = [fingerprint(load_checkpoint(name)) for name in models]
     return found
 
 

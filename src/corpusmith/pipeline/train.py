@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from corpusmith.model.encoder import Encoder
 from corpusmith.model.huggingface import export_checkpoint
 from corpusmith.objective.base import Objective
 from corpusmith.objective.data import TrainingData
+from corpusmith.objective.options.base import Need
 from corpusmith.objective.registry import build_objective, save_parts
 from corpusmith.pipeline.workspace import Workspace
 from corpusmith.recipe import StageConfig
@@ -44,7 +46,7 @@ def make_stage(work: Workspace, draft: Draft, number: int, stage: StageConfig) -
     budget = _stage_budget(work, draft.folder, number)
     objective = None
     if budget is not None:
-        objective = build_objective(stage.objective, _training_data(work, stage), start, seed)
+        objective = build_objective(stage.objective, training_data(work, stage.objective.needs()), start, seed)
         result = train(
             start.encoder,
             objective,
@@ -79,7 +81,7 @@ def make_stage(work: Workspace, draft: Draft, number: int, stage: StageConfig) -
 def trained_objective(work: Workspace, number: int) -> tuple[Objective, Encoder]:
     """The objective of a finished stage with all that training left of its own parts, and the encoder beside it."""
     stage, end = work.recipe.stages[number - 1], work.stage_checkpoint(number)
-    objective = build_objective(stage.objective, _training_data(work, stage), end, _seed(work, stage))
+    objective = build_objective(stage.objective, training_data(work, stage.objective.needs()), end, _seed(work, stage))
     objective.to(best_device()).eval()
     return objective, end.encoder.eval()
 
@@ -115,13 +117,12 @@ def _read_budget(path: Path) -> BudgetConfig | None:
         raise ArtefactError(f"{path} is damaged ({error}).") from error
 
 
-def _training_data(work: Workspace, stage: StageConfig) -> TrainingData:
-    """Passages, and pairs or links where the objective wants them, of the documents that no held-out query asks for."""
-    needs = stage.objective.needs()
+def training_data(work: Workspace, needs: Collection[Need] = ()) -> TrainingData:
+    """Passages, and pairs or links where an objective needs them, of the documents that no held-out query asks for."""
     held_out = np.isin(work.corpus.passage_documents, work.excluded_documents)
     trainable = work.corpus.trainable_rows()
     return TrainingData(
-        passages=work.shards,
+        passages=work.training_shards,
         rows=trainable[~held_out[trainable]],
         documents=work.corpus.passage_documents,
         pairs=open_pairs(work.path("pairs")) if "pairs" in needs else None,

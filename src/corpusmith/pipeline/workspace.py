@@ -40,6 +40,7 @@ from corpusmith.pipeline.chain import Watcher
 from corpusmith.recipe import Recipe
 from corpusmith.retrieval.dense import DenseRetriever
 from corpusmith.retrieval.encoding import Encoding, make_retriever
+from corpusmith.vocabulary.tokenizer import Tokenizer
 
 STEPS = "steps"
 FOR_USERS = ("model", "index")
@@ -161,6 +162,24 @@ class Workspace:
         return LexicalIndex.open(self.path("lexical"))
 
     @property
+    def start_steps(self) -> tuple[str, ...]:
+        """The steps that make what training begins with of the base, in order; none where it begins with the base."""
+        start = self.recipe.start
+        return ("vocabulary",) * start.changes_vocabulary + ("growth",) * start.changes_shape
+
+    @cached_property
+    def training_shards(self) -> TokenShards:
+        """Every passage's pieces in the vocabulary that is trained."""
+        return TokenShards.open(self.path("vocabulary-tokens")) if self.recipe.start.changes_vocabulary else self.shards
+
+    @cached_property
+    def training_tokenizer(self) -> Tokenizer:
+        """The tokenizer of what is trained."""
+        if not self.recipe.start.changes_vocabulary:
+            return self.base.tokenizer
+        return Tokenizer.load(self.path("vocabulary") / "model")
+
+    @property
     def was_trained(self) -> bool:
         """Whether training was asked for, could be afforded, and ended with other weights than the base's."""
         return "trained" in self.manifests and not self.manifests["trained"].facts["is_base"]
@@ -208,14 +227,18 @@ class Workspace:
         return cut_checkpoint(checkpoint, search.layers, search.dimension)
 
     def stage_checkpoint(self, number: int) -> Checkpoint:
-        """The whole model after a stage of training, stages counted from 1; the base model after none.
+        """The whole model after a stage of training, stages counted from 1; what training begins with after none.
 
         It is loaded anew at every call, since training changes what it is given.
         """
-        if number == 0:
+        return self.checkpoint_of(f"stage-{number}" if number else "".join(self.start_steps[-1:]))
+
+    def checkpoint_of(self, step: str) -> Checkpoint:
+        """The whole model that a step left, loaded anew; the base model, if it is none."""
+        if not step:
             return self._load_base()
-        checkpoint = load_checkpoint(self.path(f"stage-{number}") / "model").to(best_device())
-        return replace(checkpoint, max_tokens=self.base.max_tokens)
+        checkpoint = load_checkpoint(self.path(step) / "model").to(best_device())
+        return replace(checkpoint, max_tokens=min(self.base.max_tokens, checkpoint.max_tokens))
 
     # The steps.
 

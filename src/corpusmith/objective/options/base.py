@@ -23,6 +23,10 @@ class ObjectiveOptions(Config):
         """What the pipeline must make ready beside passages."""
         return frozenset()
 
+    def models(self) -> tuple[str, ...]:
+        """Other models that are learnt from, as the recipe names them."""
+        return ()
+
     def members(self) -> tuple[ObjectiveConfig, ...]:
         """The objectives it is made of; itself alone unless it wraps or sums others."""
         return (cast("ObjectiveConfig", self),)

@@ -159,6 +159,23 @@ class StarbucksConfig(WrappingOptions):
         return 0.0 if self.objective.reconstructs else 1.0
 
 
+class SubstructuresConfig(WrappingOptions):
+    """Two-stage pretraining of a grown model: parts of it from below first, then the whole."""
+
+    kind: Literal["substructures"] = "substructures"
+    """Training of sub-structures, then of the whole (bert2BERT)."""
+
+    objective: WrappedConfig = MaskedLanguageConfig()
+    """The objective whose loss is asked. Its `recompute_above` has no effect here."""
+
+    first_share: float = Field(default=0.125, gt=0, lt=1)
+    """Share of the steps in which parts of the model are trained. Above 0, below 1; an eighth in the paper."""
+
+    top_layers: int | None = Field(default=None, ge=1)
+    """How many layers of a part learn, those at its top; and by how many layers the parts differ. At least 1, fewer
+    than the model has; a quarter of them unless given."""
+
+
 def _check_dimensions(dimensions: tuple[int, ...] | None) -> None:
     if dimensions is not None and (min(dimensions) < 1 or len(set(dimensions)) < len(dimensions)):
         raise ValueError(f"dimensions must be at least 1, none twice: {list(dimensions)}")

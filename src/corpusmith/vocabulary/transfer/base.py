@@ -16,8 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from corpusmith.vocabulary.tokenizer import Tokenizer
+from corpusmith.vocabulary.transfer.correspondence import ordinary_ids
+from corpusmith.vocabulary.transfer.mixtures import mix
 
 if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
     from corpusmith.model.checkpoint import Checkpoint
 
 
@@ -47,8 +51,26 @@ class EmbeddingTransfer(ABC):
     """Base of all transfers."""
 
     keeps_shared: bool = True
-    """Whether pieces that both vocabularies have keep their vectors, bit by bit."""
+    """Whether pieces that both vocabularies have keep their vectors, bit by bit. Special tokens always do."""
 
     @abstractmethod
     def embed(self, given: TransferInput) -> np.ndarray:
         """`float32[V', D]`: a vector for each entry of the target vocabulary."""
+
+
+class MixingTransfer(EmbeddingTransfer):
+    """Base of transfers whose vectors are weighted means of old ones. The output head's bias is mixed by the same
+    weights, so that a new piece's logit is the same mean of old logits."""
+
+    @abstractmethod
+    def weights(self, given: TransferInput) -> csr_array:
+        """`float64[V', V]`: rows that sum to 1, or are empty where nothing is known of a piece; it then gets the mean
+        of all pieces."""
+
+    def embed(self, given: TransferInput) -> np.ndarray:
+        """The means by those weights."""
+        return self.mixed(self.weights(given), given)
+
+    def mixed(self, weights: csr_array, given: TransferInput) -> np.ndarray:
+        """`float32[V', D]`, the old vectors mixed."""
+        return mix(weights, given.vectors, ordinary_ids(given.source.tokenizer))

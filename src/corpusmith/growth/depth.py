@@ -1,0 +1,113 @@
+"""Models of another depth: which layer of the source each layer of the new model begins as a copy of.
+
+Stacking, interleaving, depth up-scaling and the choice of layers for a smaller model differ in nothing else. What is
+not in a layer (embeddings, last norm, masked-language head) is carried over as it is.
+
+Two things about layers must be seen to wherever one is put in another place:
+
+- A layer keeps its window. How far it sees and the base of its rotary positions are part of what its weights have
+  learnt, so the shape wanted must say the same of the copies (`LayerCopies.target` gives such a shape).
+- Where norms stand first, the lowest layer has none before its attention, since the embeddings' norm is just there. A
+  copy of it further up gets the weights of that one. A higher layer that becomes the lowest gives its own up.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import fields, replace
+
+import torch
+
+from corpusmith.errors import ModelError
+from corpusmith.growth.base import GrowthInput, GrowthOperator
+from corpusmith.growth.weights import encoder_of
+from corpusmith.model.config import EncoderConfig
+from corpusmith.model.encoder import Encoder
+from corpusmith.model.heads import MaskedLanguageHead
+
+FREE = ("layers", "windowed", "initializer_range")
+"""What a model may differ in from one of another depth."""
+
+
+class LayerCopies(GrowthOperator):
+    """Base of operators that copy layers; see the module's text."""
+
+    @abstractmethod
+    def numbers(self, source: int, target: int) -> list[int]:
+        """For each of the `target` layers wanted the one that it copies, 0 to `source` - 1.
+
+        Raises:
+            ModelError: this operator cannot make that many of so many.
+        """
+
+    def target(self, source: EncoderConfig, layers: int) -> EncoderConfig:
+        """The shape that this operator makes of a model of shape `source` when so many layers are wanted.
+
+        Raises:
+            ModelError: it cannot make that many.
+        """
+        return shape_of_copies(source, self.numbers(source.layers, layers))
+
+    def check(self, source: EncoderConfig, target: EncoderConfig) -> None:
+        """See the base class."""
+        check_depth_alone(source, target)
+        check_windows(source, target, self.numbers(source.layers, target.layers))
+
+    def grow(self, given: GrowthInput) -> tuple[Encoder, MaskedLanguageHead | None]:
+        """See the base class."""
+        source = given.source.encoder
+        weights = copied_weights(source, self.numbers(source.config.layers, given.target.layers))
+        return encoder_of(given.target, weights), copy.deepcopy(given.source.head)
+
+
+def shape_of_copies(source: EncoderConfig, numbers: Sequence[int]) -> EncoderConfig:
+    """The shape of a model whose layers are copies of these layers, each with its window."""
+    windowed = tuple(source.windowed[number] for number in numbers) if source.windowed else ()
+    return replace(source, layers=len(numbers), windowed=windowed)
+
+
+def check_depth_alone(source: EncoderConfig, target: EncoderConfig) -> None:
+    """Raise ModelError if the shapes differ in more than their layers."""
+    names = [field.name for field in fields(source) if field.name not in FREE]
+    differing = [name for name in names if getattr(source, name) != getattr(target, name)]
+    if differing:
+        raise ModelError(
+            f"this way changes the number of layers alone, and the shape wanted has another {' and '.join(differing)}; "
+            "change that by an operator for width, before or after."
+        )
+
+
+def check_windows(source: EncoderConfig, target: EncoderConfig, numbers: Sequence[int]) -> None:
+    """Raise ModelError if a layer wanted has another window than the one that it would be a copy of."""
+    for place, number in enumerate(numbers):
+        wanted, found = target.window(place), source.window(number)
+        if wanted != found:
+            raise ModelError(
+                f"layer {place + 1} would be a copy of layer {number + 1}, which sees {_reach(found)}, and the shape "
+                f"wanted lets it see {_reach(wanted)}; copies keep their windows."
+            )
+
+
+def copied_weights(source: Encoder, numbers: Sequence[int]) -> dict[str, torch.Tensor]:
+    """Weights, by name and not yet copied, of an encoder whose layers are these layers of `source`."""
+    weights = {name: tensor for name, tensor in source.state_dict().items() if not name.startswith("layers.")}
+    for place, number in enumerate(numbers):
+        weights |= {f"layers.{place}.{name}": tensor for name, tensor in _layer_weights(source, number, place).items()}
+    return weights
+
+
+def _layer_weights(source: Encoder, number: int, place: int) -> dict[str, torch.Tensor]:
+    """The weights of a layer, by their names within it, for a layer in this place."""
+    weights = dict(source.layers[number].state_dict())
+    if source.config.norm_first and place == 0:
+        return {name: tensor for name, tensor in weights.items() if not name.startswith("attention_norm.")}
+    if source.config.norm_first and number == 0:
+        norm = source.embeddings.norm.state_dict()
+        return weights | {f"attention_norm.{name}": tensor for name, tensor in norm.items()}
+    return weights
+
+
+def _reach(window: int | None) -> str:
+    return "all tokens" if window is None else f"{window} tokens to either side"

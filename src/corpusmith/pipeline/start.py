@@ -1,0 +1,133 @@
+"""What training begins with: the base over another vocabulary, and then in another shape, where the recipe says so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from corpusmith.artefact import Draft
+from corpusmith.errors import RecipeError
+from corpusmith.growth.base import GrowthInput, GrowthOperator, grown_checkpoint
+from corpusmith.growth.registry import build_operator
+from corpusmith.model.checkpoint import Checkpoint
+from corpusmith.model.config import EncoderConfig
+from corpusmith.model.encoder import Encoder
+from corpusmith.model.huggingface import export_checkpoint
+from corpusmith.objective.base import Batch
+from corpusmith.objective.config import MaskedLanguageConfig
+from corpusmith.objective.masked_language import MaskedLanguage
+from corpusmith.pipeline.train import training_data
+from corpusmith.pipeline.workspace import Workspace
+from corpusmith.recipe import StartConfig
+from corpusmith.training.batches import batches_from
+from corpusmith.vocabulary.carry import carry
+from corpusmith.vocabulary.config import KeepConfig
+from corpusmith.vocabulary.fertility import report_fertility
+from corpusmith.vocabulary.make import make_tokenizer
+from corpusmith.vocabulary.sample import sample_corpus
+from corpusmith.vocabulary.transfer.registry import build_transfer
+
+SHAPE = ("layers", "hidden_size", "intermediate_size", "heads")
+"""The options that say which shape is wanted."""
+LEARNING_TOKENS = 8192
+"""Tokens of a batch with which operators are learned."""
+
+
+def make_vocabulary(work: Workspace, draft: Draft) -> None:
+    """The base over another vocabulary; what that does to the corpus's words goes into the manifest."""
+    options, base, seed = work.recipe.start.vocabulary, work.checkpoint_of(""), work.recipe.seed
+    assert not isinstance(options, KeepConfig)
+    sample = sample_corpus(work.corpus, options.sample_characters, seed)
+    tokenizer = make_tokenizer(options, base.tokenizer, sample.texts, seed)
+    transfer = build_transfer(work.recipe.start.transfer)
+    carried = carry(base, tokenizer, transfer, sample.texts, np.random.default_rng([seed, 0x7C]))
+    report = report_fertility(sample, base.name, base.tokenizer, {options.kind: tokenizer})
+    draft.facts.update(
+        entries=tokenizer.size,
+        tokens_per_word=(report.base.tokens_per_word, report.gains[0].fertility.tokens_per_word),
+        tokens_saved=report.gains[0].saved,
+    )
+    work.watcher.say(f"  {tokenizer.size:,} entries save {report.gains[0].saved:.1%} of the corpus's tokens")
+    _export(carried, draft)
+
+
+def make_growth(work: Workspace, draft: Draft) -> None:
+    """The model in the shape wanted, operator by operator; learned ones spend FLOPs, which are counted."""
+    start, seed = work.recipe.start, work.recipe.seed
+    checkpoint = work.checkpoint_of("vocabulary" if start.changes_vocabulary else "")
+    wanted = wanted_shape(checkpoint.encoder.config, start)
+    flops = 0.0
+    for number, options in enumerate(start.growth):
+        operator, config = build_operator(options), checkpoint.encoder.config
+        target = operator.reaches(config, wanted)
+        if target == config:
+            raise RecipeError(f"start.growth names {options.kind}, which has nothing to change there; leave it out.")
+        loss = None
+        if operator.learned:
+            checkpoint, loss = _with_loss(work, checkpoint, operator, target)
+        generator = torch.Generator().manual_seed(seed + number)
+        flops += operator.flops(config, target) + (loss.flops if loss else 0.0)
+        checkpoint = grown_checkpoint(operator, GrowthInput(checkpoint, target, generator, loss))
+    found = checkpoint.encoder.config
+    missing = [name for name in SHAPE if getattr(found, name) != getattr(wanted, name)]
+    if missing:
+        raise RecipeError(
+            f"start.growth ends with {missing[0]} = {getattr(found, missing[0])}, and {getattr(wanted, missing[0])} is "
+            "wanted; add an operator that changes it."
+        )
+    draft.cost["flops"] = flops
+    draft.facts.update({name: getattr(found, name) for name in SHAPE}, parameters=checkpoint.encoder.parameter_count())
+    _export(checkpoint, draft)
+
+
+def wanted_shape(base: EncoderConfig, start: StartConfig) -> EncoderConfig:
+    """The base's config with the sizes that the recipe wants; what it does not say follows the base's proportions, and
+    which layers see a window the base's order."""
+    width, layers = start.hidden_size or base.hidden_size, start.layers or base.layers
+    return replace(
+        base,
+        layers=layers,
+        windowed=tuple(base.windowed[number % base.layers] for number in range(layers)) if base.windowed else (),
+        hidden_size=width,
+        intermediate_size=start.intermediate_size or round(base.intermediate_size * width / base.hidden_size),
+        heads=start.heads or max(1, width // base.head_size),
+    )
+
+
+class _CorpusLoss:
+    """The masked-language loss on batches of the corpus, for operators that are learned; counts what it spends."""
+
+    def __init__(self, objective: MaskedLanguage, target: EncoderConfig, steps: int, seed: int) -> None:
+        self.objective, self.seed = objective, seed
+        batches = batches_from(objective.lengths(), LEARNING_TOKENS, seed)
+        self._examples = [next(batches) for _ in range(steps)]
+        with torch.device("meta"):
+            grown = Encoder(target)
+        self.flops = sum(objective.flops(grown, self._batch(step)) for step in range(steps))
+
+    def __call__(self, encoder: Encoder, head: nn.Module | None, step: int) -> torch.Tensor:
+        """The loss of this model on the batch of this step."""
+        self.objective.head = head
+        return self.objective.loss(encoder, self._batch(step)).total
+
+    def _batch(self, step: int) -> Batch:
+        return self.objective.collate(self._examples[step], np.random.default_rng([self.seed, step]))
+
+
+def _with_loss(
+    work: Workspace, checkpoint: Checkpoint, operator: GrowthOperator, target: EncoderConfig
+) -> tuple[Checkpoint, _CorpusLoss]:
+    """The loss for an operator, and the checkpoint with the masked-language head that grows beside it."""
+    seed = work.recipe.seed
+    objective = MaskedLanguage(MaskedLanguageConfig(), training_data(work), checkpoint, seed)
+    loss = _CorpusLoss(objective, target, operator.steps, seed)
+    return replace(checkpoint, head=objective.head), loss
+
+
+def _export(checkpoint: Checkpoint, draft: Draft) -> None:
+    model = draft.folder / "model"
+    model.mkdir()
+    export_checkpoint(checkpoint, model, with_head=checkpoint.head is not None)

@@ -1,0 +1,121 @@
+"""Builds whose training begins with another vocabulary or another shape than the base's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_pipeline import STAGE, digests, recipe_for
+
+from corpusmith.artefact import read_manifest
+from corpusmith.errors import ModelError, RecipeError
+from corpusmith.model.huggingface import load_checkpoint
+from corpusmith.pipeline import build
+from corpusmith.pipeline.plan import make_plan
+from corpusmith.search import load
+
+REPLACED = {"vocabulary": {"kind": "replace", "size": 400}, "transfer": {"kind": "subword"}}
+
+
+@pytest.fixture(scope="module")
+def documents(sentences: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("documents")
+    rng = np.random.default_rng(0)
+    with (folder / "notes.jsonl").open("w") as file:
+        for i in range(120):
+            text = " ".join(sentences[j] for j in rng.permutation(len(sentences))[:5])
+            title = f"Notes on {sentences[i % 24].split()[1]} case {i}"
+            file.write(json.dumps({"id": f"d{i}", "title": title, "text": f"{text} Number {i} ends here."}) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "vocabulary", [{"kind": "extend", "pieces": 30, "minimum_count": 2}, {"kind": "replace", "size": 400}]
+)
+def test_a_model_over_another_vocabulary_is_trained_and_searches(
+    base_model: Path, documents: Path, tmp_path: Path, vocabulary: dict
+) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    start = {"vocabulary": vocabulary, "transfer": {"kind": "subword"}}
+    build(documents, recipe=recipe_for(base_model, start=start), out=tmp_path / "out")
+    base, model = load_checkpoint(base_model), load_checkpoint(tmp_path / "out" / "model")
+    assert model.tokenizer.size == model.encoder.config.vocabulary_size != base.tokenizer.size
+    facts = read_manifest(tmp_path / "out" / "steps" / "vocabulary").facts
+    assert facts["entries"] == model.tokenizer.size
+    assert facts["tokens_saved"] > 0
+    searcher = load(tmp_path / "out")
+    assert searcher.search("blood pressure", k=3)
+    exported = SentenceTransformer(str(tmp_path / "out" / "model"), device="cpu")
+    np.testing.assert_allclose(exported.encode(["blood"]), searcher.encode(["blood"]), atol=2e-2)  # bf16, perhaps
+
+
+def test_a_grown_model_is_trained_and_searches(base_model: Path, documents: Path, tmp_path: Path) -> None:
+    start = {"layers": 4, "hidden_size": 64, "growth": [{"kind": "fpi"}, {"kind": "stack"}]}
+    build(documents, recipe=recipe_for(base_model, start=start), out=tmp_path / "out")
+    config = load_checkpoint(tmp_path / "out" / "model").encoder.config
+    assert (config.layers, config.hidden_size, config.intermediate_size) == (4, 64, 128)
+    assert load(tmp_path / "out").search("blood pressure", k=3)
+
+
+def test_a_learned_operator_is_charged_for_what_it_learns_from(
+    base_model: Path, documents: Path, tmp_path: Path
+) -> None:
+    start = REPLACED | {"layers": 4, "growth": [{"kind": "ligo", "steps": 2}]}
+    build(documents, recipe=recipe_for(base_model, start=start), out=tmp_path / "out")
+    grown = read_manifest(tmp_path / "out" / "steps" / "growth")
+    assert grown.cost["flops"] > 0
+    assert grown.facts["layers"] == 4
+
+
+def test_a_second_build_makes_nothing_again(base_model: Path, documents: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(base_model, start=REPLACED | {"layers": 4, "growth": [{"kind": "stack"}]})
+    build(documents, recipe=recipe, out=tmp_path / "out")
+    before = digests(tmp_path / "out")
+    build(documents, recipe=recipe, out=tmp_path / "out")
+    assert digests(tmp_path / "out") == before
+    assert all(step["reused"] for step in make_plan([documents], recipe, tmp_path / "out"))
+
+
+def test_stages_after_the_first_keep_the_vocabulary(base_model: Path, documents: Path, tmp_path: Path) -> None:
+    masked = {"objective": {"kind": "masked_language"}, "training": {"batch_tokens": 1024, "evaluations": 0}}
+    recipe = recipe_for(base_model, stages=[masked, STAGE], start=REPLACED)
+    build(documents, recipe=recipe, out=tmp_path / "out")
+    sizes = {load_checkpoint(tmp_path / "out" / "steps" / f"stage-{i}" / "model").tokenizer.size for i in (1, 2)}
+    assert sizes == {load_checkpoint(tmp_path / "out" / "model").tokenizer.size}
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        ({"layers": 4}, "no operator makes it"),
+        ({"growth": [{"kind": "stack"}]}, "no other shape"),
+        ({"vocabulary": {"kind": "extended"}}, "did you mean 'extend'"),
+        ({"vocabulary": {"kind": "replace", "sizes": 3}}, "did you mean 'size'"),
+    ],
+)
+def test_a_start_that_makes_no_sense_is_refused(base_model: Path, start: dict, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        recipe_for(base_model, start=start)
+
+
+def test_a_changed_base_wants_a_stage(base_model: Path) -> None:
+    with pytest.raises(RecipeError, match="no stage trains it"):
+        recipe_for(base_model, stages=False, start=REPLACED)
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        ({"layers": 4, "hidden_size": 64, "growth": [{"kind": "stack"}]}, "add an operator that changes it"),
+        ({"layers": 4, "growth": [{"kind": "stack"}, {"kind": "stack"}]}, "nothing to change"),
+        ({"layers": 5, "growth": [{"kind": "stack"}]}, "multiple of 2"),
+    ],
+)
+def test_operators_that_do_not_make_the_shape_are_named(
+    base_model: Path, documents: Path, tmp_path: Path, start: dict, said: str
+) -> None:
+    with pytest.raises((RecipeError, ModelError), match=said):
+        build(documents, recipe=recipe_for(base_model, start=start), out=tmp_path / "out")
