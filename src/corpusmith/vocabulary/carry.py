@@ -131,7 +131,9 @@ def _told_of_the_model(target: Tokenizer, config: EncoderConfig) -> Tokenizer:
     segments = ["token_type_ids"] if config.type_vocabulary_size > 1 else []
     inputs = ["input_ids", *segments, "attention_mask"]
     told = copy.copy(target)
-    told.settings = target.settings | {"model_input_names": inputs, "model_max_length": config.max_tokens}
+    # A class with a name of its own would rebuild the tokenizer from its vocabulary, with that class's normalisation.
+    told.settings = {"tokenizer_class": "PreTrainedTokenizerFast", **target.settings}
+    told.settings |= {"model_input_names": inputs, "model_max_length": config.max_tokens}
     return told
 
 

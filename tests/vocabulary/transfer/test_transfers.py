@@ -36,7 +36,7 @@ CONFIGS = [
     ConvexConfig(fewest=1, steps=8),
     DistillationConfig(occurrences=3, context=4, steps=4, batch=8),
 ]
-MIXING = [config for config in CONFIGS if issubclass(type(build_transfer(config)), MixingTransfer)]
+MIXING = [config for config in CONFIGS if isinstance(build_transfer(config), MixingTransfer)]
 
 
 def name(config: Any) -> str:

@@ -6,8 +6,8 @@
 
 `e[V, D]` old vectors, `e'[V', D]` new ones; both sides of the fit are centred on the shared pieces. C says how the
 model's vectors tell a piece's company: it is learned from the shared pieces, whose vectors are fixed. New vectors are
-fitted to their own company under the constraint that they stay in the hull. Then no new piece's logit lies above all
-old ones', and what the model says of old pieces changes little. One language and one text are enough.
+fitted to their own company under the constraint that they stay in the hull. No new piece's logit is then above the
+highest old one, and what the model says of old pieces changes little. One language and one text are enough.
 
 Where we depart from the paper or it is silent:
 - The paper learns the weights, rows of a softmax, by stochastic steps of word2vec with negative samples. Word2vec
