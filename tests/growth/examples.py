@@ -73,6 +73,19 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         Example({"hidden_size": 36, "heads": 3, "intermediate_size": 108}, options=LEARNED | {"rank": 2}),
     ),
     "mixture": (Example(WIDE_AND_DEEP), Example(LARGER_HEADS), Example(ODD)),
+    "stack": (Example({"layers": 6}), Example({"layers": 9})),
+    "interleave": (Example({"layers": 5}),),
+    "depth_upscaling": (Example({"layers": 4}),),
+    "identity": (
+        Example({"layers": 4}, preserves=True),
+        Example({"layers": 9}, preserves=True),
+        Example({"layers": 5}, options={"place": "end"}, preserves=True),
+    ),
+    "choose_layers": (Example({"layers": 2}), Example({"layers": 2}, options={"which": "ends"})),
+    "slice_width": (
+        Example({"hidden_size": 12, "heads": 1, "intermediate_size": 20}),
+        Example({"hidden_size": 12, "heads": 1}, options={"by": "loss", "batches": 2}),
+    ),
 }
 """For every kind in the registry."""
 
@@ -98,9 +111,10 @@ def shape(family: str, **sizes: int) -> EncoderConfig:
     )
 
 
-def shapes(example: Example, family: str) -> tuple[EncoderConfig, EncoderConfig]:
+def shapes(kind: str, example: Example, family: str) -> tuple[EncoderConfig, EncoderConfig]:
     """Source and target of an example."""
     source, target = shape(family, **example.source), shape(family, **(example.source | example.target))
+    target = operator(kind, **example.options).reaches(source, target)
     if target.windowed and example.windowed is not None:
         target = replace(target, windowed=example.windowed)
     return source, target

@@ -30,7 +30,7 @@ def choice(which: str) -> ChooseLayers:
 
 
 def grow(operator: LayerCopies, source: Any, layers: int) -> Any:
-    target = operator.target(source.encoder.config, layers)
+    target = operator.shape(source.encoder.config, layers)
     return grown_checkpoint(operator, GrowthInput(source, target, torch.Generator()))
 
 
@@ -133,7 +133,7 @@ def test_numbers_of_layers_that_an_operator_cannot_make_are_refused(
     operator: LayerCopies, layers: int, message: str
 ) -> None:
     with pytest.raises(ModelError, match=message):
-        operator.target(shape("bert"), layers)
+        operator.shape(shape("bert"), layers)
 
 
 def test_another_width_is_refused() -> None:

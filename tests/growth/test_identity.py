@@ -18,7 +18,7 @@ def operator(place: str = "spread") -> Identity:
 
 def grow(source: Any, layers: int, place: str = "spread") -> Any:
     built = operator(place)
-    target = built.target(source.encoder.config, layers)
+    target = built.shape(source.encoder.config, layers)
     return grown_checkpoint(built, GrowthInput(source, target, torch.Generator()))
 
 
@@ -88,6 +88,6 @@ def test_a_block_reads_as_the_layer_that_it_copies_and_begins_to_learn(family: s
 
 def test_fewer_or_as_many_layers_and_other_widths_are_refused() -> None:
     with pytest.raises(ModelError, match="more layers than 3"):
-        operator().target(shape("bert"), 3)
+        operator().shape(shape("bert"), 3)
     with pytest.raises(ModelError, match="another hidden_size"):
         operator().check(shape("bert"), shape("bert", layers=4, hidden_size=48))

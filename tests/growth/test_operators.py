@@ -23,7 +23,7 @@ def grow(model: Any, masked_loss: Any) -> Any:
     """Grows an example; gives source and grown model."""
 
     def run(kind: str, example: Example, family: str, seed: int = 1) -> tuple[Any, Any]:
-        shape, target = shapes(example, family)
+        shape, target = shapes(kind, example, family)
         source = model(shape)
         given = GrowthInput(source, target, torch.Generator().manual_seed(seed), masked_loss(target))
         return source, grown_checkpoint(operator(kind, **example.options), given)
@@ -36,7 +36,7 @@ def test_a_grown_model_has_the_shape_asked_for_and_weights_of_its_own(
     kind: str, example: Example, family: str, grow: Any, model: Any
 ) -> None:
     source, grown = grow(kind, example, family)
-    shape, target = shapes(example, family)
+    shape, target = shapes(kind, example, family)
     expected, found = weights(model(target)), weights(grown)
     assert grown.encoder.config == target
     assert {name: w.shape for name, w in found.items()} == {name: w.shape for name, w in expected.items()}

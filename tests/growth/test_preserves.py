@@ -20,7 +20,7 @@ def test_every_operator_has_examples() -> None:
 
 @pytest.mark.parametrize(("kind", "example", "family"), CASES)
 def test_an_operator_claims_to_preserve_the_function_where_it_should(kind: str, example: Example, family: str) -> None:
-    source, target = shapes(example, family)
+    source, target = shapes(kind, example, family)
     built = operator(kind, **example.options)
     built.check(source, target)
     assert built.preserves_function(source, target) == example.preserves
@@ -30,7 +30,7 @@ def test_an_operator_claims_to_preserve_the_function_where_it_should(kind: str, 
 def test_what_claims_to_preserve_the_function_does(
     kind: str, example: Example, family: str, model: Any, batch: Any
 ) -> None:
-    shape, target = shapes(example, family)
+    shape, target = shapes(kind, example, family)
     source = model(shape)
     given = GrowthInput(source, target, torch.Generator().manual_seed(1))
     grown = grown_checkpoint(operator(kind, **example.options), given)

@@ -43,6 +43,8 @@ from corpusmith.model.heads import MaskedLanguageHead
 class AdvancedKnowledge(GrowthOperator):
     """Advanced knowledge initialisation; see the module's text."""
 
+    keeps_depth = True
+
     def __init__(self, config: AKIConfig) -> None:
         self.config = config
 

@@ -48,11 +48,20 @@ class GrowthInput:
 class GrowthOperator(ABC):
     """Base of all operators."""
 
-    learned: ClassVar[bool] = False
-    """Whether it needs `GrowthInput.loss`."""
+    keeps_depth: ClassVar[bool] = False
+    """Whether it makes models wider or narrower alone."""
 
     steps: int = 0
-    """How often `grow` asks for the loss, each time with its gradient."""
+    """How often `grow` asks for the loss, each time with its gradient; 0 for operators that need none."""
+
+    def reaches(self, source: EncoderConfig, wanted: EncoderConfig) -> EncoderConfig:
+        """The shape to ask this operator for where several together are to make `wanted` of `source`: `wanted` in all
+        that it can change, and `source` in the rest.
+
+        Raises:
+            ModelError: it cannot make that.
+        """
+        return replace(wanted, layers=source.layers, windowed=source.windowed) if self.keeps_depth else wanted
 
     def preserves_function(self, source: EncoderConfig, target: EncoderConfig) -> bool:
         """Whether a model grown from this shape to that one gives the source's hidden states (to 1e-5 in float32): the
@@ -61,8 +70,7 @@ class GrowthOperator(ABC):
         return False
 
     def flops(self, source: EncoderConfig, target: EncoderConfig) -> float:
-        """Floating-point operations of `grow`, those of the losses it asks for left out: they are `steps` steps of
-        training at the target's size."""
+        """Floating-point operations of `grow`, those of the losses that it asks for left out."""
         return 0.0
 
     @abstractmethod

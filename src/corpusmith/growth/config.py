@@ -6,20 +6,38 @@ from typing import Annotated
 
 from pydantic import Field
 
+from corpusmith.growth.options.depth import DepthUpscalingConfig, IdentityConfig, InterleaveConfig, StackConfig
 from corpusmith.growth.options.learned import LiGOConfig, MangoConfig
+from corpusmith.growth.options.smaller import ChooseLayersConfig, SliceWidthConfig
 from corpusmith.growth.options.width import AKIConfig, FPIConfig, MixtureConfig
 
 __all__ = [
     "AKIConfig",
+    "ChooseLayersConfig",
+    "DepthUpscalingConfig",
     "FPIConfig",
     "GrowthConfig",
+    "IdentityConfig",
+    "InterleaveConfig",
     "LiGOConfig",
     "MangoConfig",
     "MixtureConfig",
+    "SliceWidthConfig",
+    "StackConfig",
 ]
 
 GrowthConfig = Annotated[
-    FPIConfig | AKIConfig | LiGOConfig | MangoConfig | MixtureConfig,
+    FPIConfig
+    | AKIConfig
+    | LiGOConfig
+    | MangoConfig
+    | MixtureConfig
+    | StackConfig
+    | InterleaveConfig
+    | DepthUpscalingConfig
+    | IdentityConfig
+    | ChooseLayersConfig
+    | SliceWidthConfig,
     Field(discriminator="kind"),
 ]
 """Any growth operator's options; `kind` says which."""

@@ -6,7 +6,7 @@ not in a layer (embeddings, last norm, masked-language head) is carried over as 
 Two things about layers must be seen to wherever one is put in another place:
 
 - A layer keeps its window. How far it sees and the base of its rotary positions are part of what its weights have
-  learnt, so the shape wanted must say the same of the copies (`LayerCopies.target` gives such a shape).
+  learnt, so the shape wanted must say the same of the copies (`LayerCopies.reaches` gives such a shape).
 - Where norms stand first, the lowest layer has none before its attention, since the embeddings' norm is just there. A
   copy of it further up gets the weights of that one. A higher layer that becomes the lowest gives its own up.
 """
@@ -42,13 +42,19 @@ class LayerCopies(GrowthOperator):
             ModelError: this operator cannot make that many of so many.
         """
 
-    def target(self, source: EncoderConfig, layers: int) -> EncoderConfig:
-        """The shape that this operator makes of a model of shape `source` when so many layers are wanted.
+    def reaches(self, source: EncoderConfig, wanted: EncoderConfig) -> EncoderConfig:
+        """See the base class; copies keep their windows."""
+        return source if wanted.layers == source.layers else self.shape(source, wanted.layers)
+
+    def shape(self, source: EncoderConfig, layers: int) -> EncoderConfig:
+        """The shape of a model of so many layers made of one of shape `source`, each layer with its window.
 
         Raises:
-            ModelError: it cannot make that many.
+            ModelError: this operator cannot make that many.
         """
-        return shape_of_copies(source, self.numbers(source.layers, layers))
+        numbers = self.numbers(source.layers, layers)
+        windowed = tuple(source.windowed[number] for number in numbers) if source.windowed else ()
+        return replace(source, layers=layers, windowed=windowed)
 
     def check(self, source: EncoderConfig, target: EncoderConfig) -> None:
         """See the base class."""
@@ -60,12 +66,6 @@ class LayerCopies(GrowthOperator):
         source = given.source.encoder
         weights = copied_weights(source, self.numbers(source.config.layers, given.target.layers))
         return encoder_of(given.target, weights), copy.deepcopy(given.source.head)
-
-
-def shape_of_copies(source: EncoderConfig, numbers: Sequence[int]) -> EncoderConfig:
-    """The shape of a model whose layers are copies of these layers, each with its window."""
-    windowed = tuple(source.windowed[number] for number in numbers) if source.windowed else ()
-    return replace(source, layers=len(numbers), windowed=windowed)
 
 
 def check_depth_alone(source: EncoderConfig, target: EncoderConfig) -> None:

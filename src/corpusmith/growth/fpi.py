@@ -54,6 +54,8 @@ from corpusmith.model.heads import MaskedLanguageHead
 class FunctionPreserving(GrowthOperator):
     """Function-preserving widening; see the module's text."""
 
+    keeps_depth = True
+
     def __init__(self, config: FPIConfig) -> None:
         self.config = config
 

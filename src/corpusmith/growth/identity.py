@@ -42,8 +42,8 @@ import copy
 import torch
 
 from corpusmith.errors import ModelError
-from corpusmith.growth.base import GrowthInput, GrowthOperator
-from corpusmith.growth.depth import check_depth_alone, check_windows, copied_weights, shape_of_copies
+from corpusmith.growth.base import GrowthInput
+from corpusmith.growth.depth import LayerCopies, copied_weights
 from corpusmith.growth.options.depth import IdentityConfig
 from corpusmith.growth.weights import encoder_of
 from corpusmith.model.config import EncoderConfig
@@ -56,7 +56,7 @@ NEGLIGIBLE_EPSILON = 1e-6
 Weights = dict[str, torch.Tensor]
 
 
-class Identity(GrowthOperator):
+class Identity(LayerCopies):
     """Identity blocks; see the module's text."""
 
     def __init__(self, config: IdentityConfig) -> None:
@@ -67,12 +67,8 @@ class Identity(GrowthOperator):
         return target.norm_first or target.norm_epsilon <= NEGLIGIBLE_EPSILON
 
     def numbers(self, source: int, target: int) -> list[int]:
-        """For each of the `target` layers wanted the one of the source that it is, or, where that stands there already,
-        that it copies.
-
-        Raises:
-            ModelError: the source has as many layers as are wanted, or more.
-        """
+        """For each of the `target` layers the one of the source that it is, or, where that stands there already, that it
+        copies."""
         if target <= source:
             raise ModelError(f"identity blocks make more layers than {source}, and {target} are wanted.")
         added = target - source
@@ -81,19 +77,6 @@ class Identity(GrowthOperator):
         else:
             behind = [-(-number * source // added) - 1 for number in range(1, added + 1)]
         return sorted([*range(source), *behind])
-
-    def target(self, source: EncoderConfig, layers: int) -> EncoderConfig:
-        """The shape that this operator makes of a model of shape `source` when so many layers are wanted.
-
-        Raises:
-            ModelError: it cannot make that many.
-        """
-        return shape_of_copies(source, self.numbers(source.layers, layers))
-
-    def check(self, source: EncoderConfig, target: EncoderConfig) -> None:
-        """See the base class."""
-        check_depth_alone(source, target)
-        check_windows(source, target, self.numbers(source.layers, target.layers))
 
     def grow(self, given: GrowthInput) -> tuple[Encoder, MaskedLanguageHead | None]:
         """See the base class."""

@@ -45,7 +45,6 @@ class Maker(nn.Module, ABC):
 class LearnedOperator(GrowthOperator):
     """Base of operators that are learned."""
 
-    learned = True
     kind: ClassVar[str]
 
     def __init__(self, config: LearnedOptions) -> None:

@@ -23,6 +23,12 @@ GROWTH = {
     "ligo": ("corpusmith.growth.ligo", "LiGO"),
     "mango": ("corpusmith.growth.mango", "Mango"),
     "mixture": ("corpusmith.growth.mixture", "Mixture"),
+    "stack": ("corpusmith.growth.stack", "Stack"),
+    "interleave": ("corpusmith.growth.interleave", "Interleave"),
+    "depth_upscaling": ("corpusmith.growth.depth_upscaling", "DepthUpscaling"),
+    "identity": ("corpusmith.growth.identity", "Identity"),
+    "choose_layers": ("corpusmith.growth.choose_layers", "ChooseLayers"),
+    "slice_width": ("corpusmith.growth.slice_width", "SliceWidth"),
 }
 """Module and class of each kind of growth operator."""
 

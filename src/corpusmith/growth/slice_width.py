@@ -46,6 +46,8 @@ from corpusmith.model.heads import MaskedLanguageHead
 class SliceWidth(GrowthOperator):
     """A slice of the width; see the module's text."""
 
+    keeps_depth = True
+
     def __init__(self, config: SliceWidthConfig) -> None:
         self.config = config
         self.steps = config.batches if config.by == "loss" else 0

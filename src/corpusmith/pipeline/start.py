@@ -66,11 +66,11 @@ def make_growth(work: Workspace, draft: Draft) -> None:
         if target == config:
             raise RecipeError(f"start.growth names {options.kind}, which has nothing to change there; leave it out.")
         loss = None
-        if operator.learned:
-            checkpoint, loss = _with_loss(work, checkpoint, operator, target)
+        if operator.steps:
+            checkpoint, loss = _with_loss(work, checkpoint, operator.steps)
         generator = torch.Generator().manual_seed(seed + number)
-        flops += operator.flops(config, target) + (loss.flops if loss else 0.0)
         checkpoint = grown_checkpoint(operator, GrowthInput(checkpoint, target, generator, loss))
+        flops += operator.flops(config, target) + (loss.flops if loss else 0.0)
     found = checkpoint.encoder.config
     missing = [name for name in SHAPE if getattr(found, name) != getattr(wanted, name)]
     if missing:
@@ -100,31 +100,27 @@ def wanted_shape(base: EncoderConfig, start: StartConfig) -> EncoderConfig:
 class _CorpusLoss:
     """The masked-language loss on batches of the corpus, for operators that are learned; counts what it spends."""
 
-    def __init__(self, objective: MaskedLanguage, target: EncoderConfig, steps: int, seed: int) -> None:
-        self.objective, self.seed = objective, seed
+    def __init__(self, objective: MaskedLanguage, steps: int, seed: int) -> None:
+        self.objective, self.seed, self.flops = objective, seed, 0.0
         batches = batches_from(objective.lengths(), LEARNING_TOKENS, seed)
         self._examples = [next(batches) for _ in range(steps)]
-        with torch.device("meta"):
-            grown = Encoder(target)
-        self.flops = sum(objective.flops(grown, self._batch(step)) for step in range(steps))
 
     def __call__(self, encoder: Encoder, head: nn.Module | None, step: int) -> torch.Tensor:
         """The loss of this model on the batch of this step."""
+        batch = self._batch(step)
+        self.flops += self.objective.flops(encoder, batch)
         self.objective.head = head
-        return self.objective.loss(encoder, self._batch(step)).total
+        return self.objective.loss(encoder, batch).total
 
     def _batch(self, step: int) -> Batch:
         return self.objective.collate(self._examples[step], np.random.default_rng([self.seed, step]))
 
 
-def _with_loss(
-    work: Workspace, checkpoint: Checkpoint, operator: GrowthOperator, target: EncoderConfig
-) -> tuple[Checkpoint, _CorpusLoss]:
+def _with_loss(work: Workspace, checkpoint: Checkpoint, steps: int) -> tuple[Checkpoint, _CorpusLoss]:
     """The loss for an operator, and the checkpoint with the masked-language head that grows beside it."""
     seed = work.recipe.seed
     objective = MaskedLanguage(MaskedLanguageConfig(), training_data(work), checkpoint, seed)
-    loss = _CorpusLoss(objective, target, operator.steps, seed)
-    return replace(checkpoint, head=objective.head), loss
+    return replace(checkpoint, head=objective.head), _CorpusLoss(objective, steps, seed)
 
 
 def _export(checkpoint: Checkpoint, draft: Draft) -> None:

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from typing import Literal
 
-from corpusmith.config import Config
+from corpusmith.growth.options.base import GrowthOptions
 
 
-class StackConfig(Config):
+class StackConfig(GrowthOptions):
     """Stacking: the whole stack of layers several times over."""
 
     kind: Literal["stack"] = "stack"
     """G_stack, StackBERT."""
 
 
-class InterleaveConfig(Config):
+class InterleaveConfig(GrowthOptions):
     """Interleaving: each layer repeated in place."""
 
     kind: Literal["interleave"] = "interleave"
     """Interleaved copies."""
 
 
-class DepthUpscalingConfig(Config):
+class DepthUpscalingConfig(GrowthOptions):
     """Depth up-scaling: two copies of the stack, without the layers that would meet at the seam."""
 
     kind: Literal["depth_upscaling"] = "depth_upscaling"
     """SOLAR's depth up-scaling."""
 
 
-class IdentityConfig(Config):
+class IdentityConfig(GrowthOptions):
     """Identity blocks: copies of layers that begin by adding nothing, so that the model stays what it was."""
 
     kind: Literal["identity"] = "identity"

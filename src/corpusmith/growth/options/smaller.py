@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from corpusmith.config import Config
+from corpusmith.growth.options.base import GrowthOptions
 
 
-class ChooseLayersConfig(Config):
+class ChooseLayersConfig(GrowthOptions):
     """A choice of layers: a smaller model of some of the layers."""
 
     kind: Literal["choose_layers"] = "choose_layers"
@@ -20,7 +20,7 @@ class ChooseLayersConfig(Config):
     'ends': half of them the lowest and half the highest."""
 
 
-class SliceWidthConfig(Config):
+class SliceWidthConfig(GrowthOptions):
     """A slice of the width: a smaller model of the most important dimensions, heads and neurons."""
 
     kind: Literal["slice_width"] = "slice_width"
