@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_pipeline import STAGE, digests, recipe_for
+from tests.test_pipeline import STAGE, digests, recipe_for
 
 from corpusmith.artefact import read_manifest
 from corpusmith.errors import ModelError, RecipeError

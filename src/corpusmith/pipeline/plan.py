@@ -20,6 +20,7 @@ from corpusmith.objective.registry import objective_class
 from corpusmith.pipeline.chain import Silent, reusable
 from corpusmith.pipeline.memory import Memory
 from corpusmith.pipeline.run import chain
+from corpusmith.pipeline.start import LEARNING_TOKENS, encoder_to_train, learning_tokens
 from corpusmith.pipeline.train import RESERVED_SECONDS
 from corpusmith.pipeline.workspace import Workspace
 from corpusmith.recipe import Recipe, StageConfig
@@ -32,6 +33,8 @@ PASSAGE_TOKENS = 200
 INSTALLED_DOCUMENTS = 6000
 READ_TOKENS_A_SECOND = 150_000
 INDEX_TOKENS_A_SECOND = 500_000
+VOCABULARY_SECONDS = 60.0
+"""Learning a vocabulary and carrying the base over to it, with the usual sample."""
 CHECKPOINT_BYTES_A_PARAMETER = 12
 """Weights and AdamW's two moments."""
 CHECKPOINTS = 3
@@ -52,14 +55,19 @@ def make_plan(paths: Sequence[Path], recipe: Recipe, folder: Path) -> list[Plann
     tokens = done["tokens"].cost["tokens"] if "tokens" in done else _estimated_tokens(paths, recipe)
     speed = encoding_speed(work.base, work.recipe.encoding.method)
     encoding_seconds = tokens / speed
-    whole = work.whole_base.encoder
+    whole, trained = work.whole_base.encoder, encoder_to_train(work)
+    dearer = trained.flops([PASSAGE_TOKENS]) / whole.flops([PASSAGE_TOKENS])
     vectors = int(tokens / PASSAGE_TOKENS) * work.base.dimension * 4
+    trained_vectors = int(tokens / PASSAGE_TOKENS) * trained.config.hidden_size * 4
     seconds = {
         "corpus": tokens / READ_TOKENS_A_SECOND,
         "tokens": tokens / INDEX_TOKENS_A_SECOND,
         "lexical": tokens / INDEX_TOKENS_A_SECOND,
         "base": encoding_seconds,
-        "trained": encoding_seconds,
+        "vocabulary": VOCABULARY_SECONDS,
+        "vocabulary-tokens": tokens / INDEX_TOKENS_A_SECOND,
+        "growth": learning_tokens(recipe.start) * dearer * TRAINING_COST / speed,
+        "trained": encoding_seconds * dearer,
         "pairs": 30.0,
         "choice": RESERVED_SECONDS / 3,
         "evaluation": RESERVED_SECONDS / 3,
@@ -69,13 +77,17 @@ def make_plan(paths: Sequence[Path], recipe: Recipe, folder: Path) -> list[Plann
         "tokens": tokens * 2,
         "lexical": tokens * 4,
         "base": vectors,
-        "trained": vectors,
-        "model": work.base.encoder.parameter_count() * 4,
+        "trained": trained_vectors,
+        "vocabulary": trained.parameter_count() * 4,
+        "vocabulary-tokens": tokens * 2,
+        "growth": trained.parameter_count() * 4,
+        "model": max(work.base.encoder.parameter_count(), trained.parameter_count()) * 4,
     }
     left = _seconds_left(recipe, seconds)
     stages = {f"stage-{number}": stage for number, stage in enumerate(recipe.stages, 1)}
     plan: list[PlannedStep] = []
-    memory = Memory(whole.config, whole.parameter_count(), tokens, tokens / PASSAGE_TOKENS)
+    passages = tokens / PASSAGE_TOKENS
+    memory = Memory(whole.config, whole.parameter_count(), tokens, passages)
     untrained = held = memory.resting()  # freed memory is kept: it never falls from one step to the next
     for step in steps:
         planned: PlannedStep = {
@@ -89,15 +101,19 @@ def make_plan(paths: Sequence[Path], recipe: Recipe, folder: Path) -> list[Plann
         if planned["reused"]:
             plan.append(planned | {"seconds": 0.0, "disk_bytes": 0})
             continue
+        if step.name in work.start_steps:
+            memory = Memory(trained.config, trained.parameter_count(), tokens, passages)
         if step.name in stages:
             held = max(held, untrained + memory.training(_tokens_at_a_time(stages[step.name])))
-            most = _most_training_seconds(stages[step.name], recipe, tokens, speed)
+            most = _most_training_seconds(stages[step.name], recipe, tokens, speed / dearer)
             training = _training_seconds(stages[step.name], recipe, left)
             training = None if training is None else min(training, most)
             checkpoint = memory.parameters * CHECKPOINT_BYTES_A_PARAMETER
             planned |= {"seconds": training, "disk_bytes": CHECKPOINTS * checkpoint}
             if training == 0:
                 planned["note"] = "no time left in this budget: nothing will be trained"
+        elif step.name == "growth" and learning_tokens(recipe.start):
+            held = max(held, untrained + memory.training(LEARNING_TOKENS))
         else:
             untrained = held = max(held, memory.held(step.name))
         plan.append(planned | {"memory_bytes": int(held + memory.mapped(step.name))})

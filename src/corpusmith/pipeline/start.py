@@ -97,6 +97,20 @@ def wanted_shape(base: EncoderConfig, start: StartConfig) -> EncoderConfig:
     )
 
 
+def encoder_to_train(work: Workspace) -> Encoder:
+    """An encoder of about the size that training begins with, without memory of its own: a vocabulary learned from a
+    small corpus can turn out smaller than was asked for."""
+    start, config = work.recipe.start, work.whole_base.encoder.config
+    entries = start.vocabulary.entries(config.vocabulary_size)
+    with torch.device("meta"):
+        return Encoder(replace(wanted_shape(config, start), vocabulary_size=entries))
+
+
+def learning_tokens(start: StartConfig) -> int:
+    """How many tokens the operators learn from."""
+    return LEARNING_TOKENS * sum(build_operator(options).steps for options in start.growth)
+
+
 class _CorpusLoss:
     """The masked-language loss on batches of the corpus, for operators that are learned; counts what it spends."""
 

@@ -26,6 +26,10 @@ class KeepConfig(Config):
     kind: Literal["keep"] = "keep"
     """The base's own vocabulary."""
 
+    def entries(self, base: int) -> int:
+        """How many entries there will be at most, where the base has so many."""
+        return base
+
 
 class ExtendConfig(LearnedOptions):
     """The base's vocabulary gets more pieces; those it has keep their ids."""
@@ -49,6 +53,10 @@ class ExtendConfig(LearnedOptions):
 
     balanced_size: int = Field(default=32_000, ge=300, le=1_000_000)
     """Entries of the vocabulary learned from the corpus and the general text, for choose = 'balanced'. 300 to 1e6."""
+
+    def entries(self, base: int) -> int:
+        """How many entries there will be at most, where the base has so many."""
+        return base + self.pieces
 
     @model_validator(mode="after")
     def _general_text_fits(self) -> Self:
@@ -77,6 +85,10 @@ class ReplaceConfig(LearnedOptions):
     strip_accents: bool | None = None
     """Whether accents and other combining marks are dropped; this ruins scripts that write vowels as marks (Thai,
     Devanagari). Unset: as the base's tokenizer does where it is of the same algorithm, else not."""
+
+    def entries(self, base: int) -> int:
+        """How many entries there will be at most, where the base has so many."""
+        return self.size
 
 
 VocabularyConfig = Annotated[KeepConfig | ExtendConfig | ReplaceConfig, Field(discriminator="kind")]
