@@ -22,8 +22,7 @@ def test_weights_are_products_with_the_maps_of_their_axes_mixed_over_layers(mode
     made, width, depth = maker(), maker.width, maker.depth
     layers = source.encoder.layers
     expected = sum(
-        float(depth["mlp_down_weight"][0, 3, i])
-        * (width["to_stream"] @ layers[i].mlp.down.weight @ width["from_inner"].T)
+        depth["mlp_down_weight"][0, 3, i] * (width["to_stream"] @ layers[i].mlp.down.weight @ width["from_inner"].T)
         for i in range(3)
     )
     torch.testing.assert_close(made["encoder.layers.3.mlp.down.weight"], expected, atol=1e-3, rtol=1e-4)

@@ -139,7 +139,7 @@ def test_a_student_of_some_of_the_layers_comes_to_speak_as_its_teacher(teacher, 
 
     whole = teacher()
     operator = ChooseLayers(ChooseLayersConfig())
-    target = operator.target(whole.encoder.config, 2)
+    target = operator.shape(whole.encoder.config, 2)
     student = grown_checkpoint(operator, GrowthInput(whole, target, torch.Generator()))
     objective = build_objective(PretrainedDistillationConfig(teacher=whole.name), tiny_data, student, seed=0)
     before = check(objective, student.encoder, np.random.default_rng(0))

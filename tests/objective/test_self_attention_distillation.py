@@ -132,7 +132,7 @@ def test_a_batch_may_be_cut_anywhere(make, teacher, tiny_checkpoint):
 
 def test_the_teacher_is_neither_kept_nor_changed(make, teacher, tiny_checkpoint):
     objective, encoder = make(teacher=teacher().name), tiny_checkpoint().encoder
-    assert objective.state_dict() == {}
+    assert objective.state_dict() == objective.parts() == {}
     objective.loss(encoder, objective.collate(range(4), np.random.default_rng(0))).total.backward()
     assert all(not p.requires_grad and p.grad is None for p in objective.teacher.encoder.parameters())
     last = encoder.layers[-1]
@@ -146,8 +146,8 @@ def test_without_a_teacher_the_start_is_one(make, tiny_checkpoint):
     batch = objective.collate(range(4), np.random.default_rng(0))
     with torch.no_grad():
         assert float(objective.loss(checkpoint.encoder, batch).total) == pytest.approx(0, abs=1e-6)
-        checkpoint.encoder.layers[0].mlp.up.weight.mul_(40)
-        assert float(objective.loss(checkpoint.encoder, batch).total) > 1e-3
+        checkpoint.encoder.layers[-1].attention.qkv.weight.mul_(5)
+        assert float(objective.loss(checkpoint.encoder, batch).total) > 0.1
 
 
 def test_short_passages_are_taken(make, teacher, tiny_checkpoint):
@@ -218,7 +218,7 @@ def test_a_student_of_some_of_the_layers_comes_to_relate_tokens_as_its_teacher(t
 
     whole = teacher()
     operator = ChooseLayers(ChooseLayersConfig())
-    target = operator.target(whole.encoder.config, 2)
+    target = operator.shape(whole.encoder.config, 2)
     student = grown_checkpoint(operator, GrowthInput(whole, target, torch.Generator()))
     options = SelfAttentionDistillationConfig(teacher=whole.name, relations=relations)
     objective = build_objective(options, tiny_data, student, seed=0)

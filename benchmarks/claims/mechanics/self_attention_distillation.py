@@ -26,7 +26,7 @@ def check(objective: SelfAttentionDistillation, encoder: Encoder, rng: np.random
     theirs = projections(objective.teacher.beside(encoder), packed, objective.teacher_layer, layout, objective.turned)
     nothing = torch.zeros(len(packed.ids), encoder.config.hidden_size, device=packed.ids.device)
     even = sum(
-        float(relation_divergence((nothing, nothing), (theirs[x], theirs[y]), layout, objective.parts))
+        float(relation_divergence((nothing, nothing), (theirs[x], theirs[y]), layout, objective.relation_heads))
         for x, y in objective.relations.values()
-    ) / (objective.parts * len(packed.ids))
+    ) / (objective.relation_heads * len(packed.ids))
     return {"divergence": loss, "of_even_relations": even, "holds": loss < FAR_BELOW * even}

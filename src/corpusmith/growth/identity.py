@@ -67,8 +67,8 @@ class Identity(LayerCopies):
         return target.norm_first or target.norm_epsilon <= NEGLIGIBLE_EPSILON
 
     def numbers(self, source: int, target: int) -> list[int]:
-        """For each of the `target` layers the one of the source that it is, or, where that stands there already, that it
-        copies."""
+        """For each of the `target` layers the one of the source that it is, or, where that stands there already, the
+        one that it copies."""
         if target <= source:
             raise ModelError(f"identity blocks make more layers than {source}, and {target} are wanted.")
         added = target - source

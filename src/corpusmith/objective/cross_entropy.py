@@ -187,7 +187,7 @@ def soft_cross_entropy(
 
 def _summed(
     logits_of: Head,
-    pieces: Sequence[_Piece] | Sequence[_SoftPiece],
+    pieces: Sequence[_Piece | _SoftPiece],
     hidden: torch.Tensor,
     parameters: Sequence[torch.Tensor],
 ) -> torch.Tensor:
@@ -206,7 +206,7 @@ class _InPieces(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, logits_of: Head, pieces: Sequence[_Piece] | Sequence[_SoftPiece], *inputs: torch.Tensor
+        ctx: Any, logits_of: Head, pieces: Sequence[_Piece | _SoftPiece], *inputs: torch.Tensor
     ) -> torch.Tensor:
         hidden, parameters = inputs[0], [p for p in inputs[1:] if p.requires_grad]
         losses, hidden_gradients = [], []

@@ -80,7 +80,7 @@ class SelfAttentionDistillation(PassageObjective):
     Attributes:
         teacher: who is learnt from.
         teacher_layer: its layer, from 1.
-        parts: A.
+        relation_heads: A.
 
     Raises:
         ModelError: the teacher cannot be compared with the student.
@@ -104,7 +104,9 @@ class SelfAttentionDistillation(PassageObjective):
                 f"the teacher {self.teacher.name} has {theirs.heads} heads and the model that is trained {ours.heads}, "
                 "so their attention cannot be compared; set relations = 'self'."
             )
-        self.parts = ours.heads if self.turned else _relation_heads(config, ours.hidden_size, theirs.hidden_size)
+        self.relation_heads = (
+            ours.heads if self.turned else _relation_heads(config, ours.hidden_size, theirs.hidden_size)
+        )
 
     def collate(self, examples: Sequence[int] | np.ndarray, rng: np.random.Generator) -> Batch:
         """Pack the passages as they are."""
@@ -118,9 +120,9 @@ class SelfAttentionDistillation(PassageObjective):
         with torch.no_grad():
             theirs = projections(self.teacher.beside(encoder), packed, self.teacher_layer, layout, self.turned)
         ours = projections(encoder, packed, encoder.config.layers, layout, self.turned)
-        units = self.parts * len(packed.ids)
+        units = self.relation_heads * len(packed.ids)
         losses = {
-            name: relation_divergence((ours[x], ours[y]), (theirs[x], theirs[y]), layout, self.parts) / units
+            name: relation_divergence((ours[x], ours[y]), (theirs[x], theirs[y]), layout, self.relation_heads) / units
             for name, (x, y) in self.relations.items()
         }
         parts = {name: float(loss.detach()) for name, loss in losses.items()}
