@@ -35,10 +35,10 @@ def test_old_ids_stay_and_new_ones_follow_them(
 ) -> None:
     base = source(kind)
     general = {"general": "x", "balanced_size": 600} if choose == "balanced" else {}
-    extended = extend_tokenizer(options(choose=choose, **general), base, domain, sentences if general else ())
+    extended = extend_tokenizer(options(choose=choose, pieces=5, **general), base, domain, sentences if general else ())
     old, new = base.backend.get_vocab(), extended.backend.get_vocab()
     assert {piece: new[piece] for piece in old} == old
-    assert sorted(number for piece, number in new.items() if piece not in old) == list(range(base.size, base.size + 10))
+    assert sorted(number for piece, number in new.items() if piece not in old) == list(range(base.size, base.size + 5))
     assert extended.special_tokens == base.special_tokens
     assert extended.special_ids.tolist() == base.special_ids.tolist()
     assert sum(map(len, extended.stream(domain))) < sum(map(len, base.stream(domain)))
@@ -52,15 +52,18 @@ def test_new_pieces_are_the_models_own_and_used(
     extended = extend_tokenizer(options(), base, domain)
     assert set(extended.backend.get_added_tokens_decoder()) == set(base.backend.get_added_tokens_decoder())
     assert extended.backend.get_vocab(with_added_tokens=False).keys() >= set(new_pieces(extended, base))
-    used = {int(number) for ids in extended.stream(domain) for number in ids}
-    assert len([number for number in used if number >= base.size]) >= 5
+    new = new_pieces(extended, base)
+    used = {extended.backend.id_to_token(int(number)) for ids in extended.stream(domain) for number in ids}
+    merged = {piece for piece in new if any(piece in other for other in new if other != piece)}
+    assert len(new) >= 5
+    assert set(new) <= (used | merged if kind == "bpe" else used)
     assert length(extended, " immunoglobulin assay") < length(base, " immunoglobulin assay")
 
 
 def test_the_word_that_saves_the_most_comes_first(minilm: Tokenizer) -> None:
-    texts = ["electroencephalography"] * 5 + ["myocarditis"] * 9 + ["dog cat"] * 100
+    texts = ["electroencephalography"] * 7 + ["myocarditis"] * 9 + ["dog cat"] * 100
     pieces = {word: length(minilm, word) for word in ("electroencephalography", "myocarditis")}
-    assert 5 * (pieces["electroencephalography"] - 1) > 9 * (pieces["myocarditis"] - 1)
+    assert 7 * (pieces["electroencephalography"] - 1) > 9 * (pieces["myocarditis"] - 1)
     extended = extend_tokenizer(options(pieces=2), minilm, texts)
     assert new_pieces(extended, minilm) == ["electroencephalography", "myocarditis"]
 
@@ -77,8 +80,8 @@ def test_ends_of_words_are_pieces_too(minilm: Tokenizer) -> None:
 def test_signs_behind_a_word_are_no_part_of_new_pieces(source: Callable[[str], Tokenizer]) -> None:
     base = source("unigram")
     extended = extend_tokenizer(options(), base, ["myocarditis, (myocarditis), myocarditis."] * 5)
-    assert all(piece.removeprefix("▁").isalpha() for piece in new_pieces(extended, base))
-    assert "▁myocarditis" in new_pieces(extended, base)
+    assert {"(", ")"}.isdisjoint(base.backend.get_vocab())
+    assert set(new_pieces(extended, base)) == {"(", ")", "myocarditis", "▁myocarditis"}
 
 
 def test_what_is_seldom_is_left_out(minilm: Tokenizer, sentences: list[str]) -> None:
@@ -123,10 +126,10 @@ def test_what_stands_beside_the_model_keeps_its_id(
     backend.add_tokens(["DRUGNAME"])
     backend.add_special_tokens(["[E1]"])
     with_more = Tokenizer(backend, {}, {})
-    extended = extend_tokenizer(options(), with_more, domain)
+    extended = extend_tokenizer(options(pieces=5), with_more, domain)
     assert extended.backend.token_to_id("DRUGNAME") == base.size
     assert extended.backend.token_to_id("[E1]") == base.size + 1
-    assert extended.size == base.size + 12
+    assert extended.size == base.size + 7
     assert base.size in extended.encode(["take DRUGNAME daily"])[0]
 
 

@@ -20,15 +20,15 @@ def test_each_kind_makes_its_tokenizer(
     (tmp_path / "general.txt").write_text("\n\n".join(sentences))
     balanced = {"choose": "balanced", "general": str(tmp_path / "general.txt"), "balanced_size": 400}
     sizes = [
-        make_tokenizer(CONFIGS.validate_python(options), minilm, domain, seed=0).size
+        make_tokenizer(CONFIGS.validate_python(options), minilm, domain * 2, seed=0).size
         for options in (
             {"kind": "keep"},
-            {"kind": "extend", "pieces": 7},
+            {"kind": "extend", "pieces": 5},
             {"kind": "extend", "pieces": 3} | balanced,
-            {"kind": "replace", "size": 400},
+            {"kind": "replace", "size": 300},
         )
     ]
-    assert sizes == [minilm.size, minilm.size + 7, minilm.size + 3, 400]
+    assert sizes == [minilm.size, minilm.size + 5, minilm.size + 3, 300]
 
 
 def test_a_general_text_that_is_not_there_is_named(minilm: Tokenizer, domain: list[str], tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_pieces_left_out_of_a_lattice_count_no_more() -> None:
     )
 
 
-@pytest.mark.parametrize("size", [60, 120, 250])
+@pytest.mark.parametrize("size", [60, 120, 240])
 def test_a_vocabulary_has_all_letters_its_size_and_probabilities(size: int, sentences: list[str]) -> None:
     words = words_of(sentences)
     scores = fit_unigram(words, size)

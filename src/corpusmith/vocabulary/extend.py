@@ -5,7 +5,8 @@ texts are cut by them as by any other piece; nothing is matched before the model
 
 - *saved*: the span of pieces within a word (a whole word, a beginning, an end) whose joining saves the most tokens of
   the sample, one after the other, counted anew after each (`merges`). Letters that the vocabulary lacks come first,
-  since they make whole words unknown; they take at most half of the new pieces.
+  since they make whole words unknown; they take at most half of the new pieces. A piece that longer ones have made
+  needless in the end ("immunoglobu" beside "immunoglobulin") gives its place to the next.
 - *balanced*: a vocabulary of the same kind is learned from the domain's and a general text, the smaller of both
   repeated until they weigh the same; its pieces that the old vocabulary lacks are added, those that the domain uses
   most first.
@@ -158,7 +159,21 @@ def _best_pieces(options: ExtendConfig, source: Tokenizer, counts: Mapping[str, 
                     found.append((piece, first, last + 1))
         return found
 
-    return [piece for piece, _ in islice(best_spans(counted, spans, join, options.minimum_count), wanted)]
+    found = (piece for piece, _ in best_spans(counted, spans, join, options.minimum_count))
+    pieces: list[str] = []
+    while more := list(islice(found, wanted - len(pieces))):
+        pieces = _used(options, source, [*pieces, *more], counts)
+    return pieces
+
+
+def _used(options: ExtendConfig, source: Tokenizer, pieces: Sequence[str], counts: Mapping[str, int]) -> list[str]:
+    """Those of the pieces that words are cut into often enough where all of them are there."""
+    cut = _cutter(with_pieces(source, pieces, counts))
+    used: Counter[str | None] = Counter()
+    for word, count in counts.items():
+        for piece in cut(word):
+            used[piece] += count
+    return [piece for piece in pieces if used[piece] >= options.minimum_count]
 
 
 def _is_signs(piece: str | None) -> bool:

@@ -8,9 +8,9 @@ the commonest substrings, two steps of expectation maximisation fit p; then the 
 c the expected count, and both are repeated until the size is reached. Single letters always stay.
 
 Where we depart from the paper or it is silent: as in SentencePiece, a substring's weight is its count times its length,
-the maximisation takes digamma(c) for log(c), and pieces expected less than half a time go at once. Other than there,
-c in the loss is the expected count instead of that in the best segmentations, the pruning goes straight to the size,
-and probabilities are rounded. The trainer of the `tokenizers` library is not used, because it adds up probabilities in
+the maximisation takes digamma(c) for log(c), and pieces expected less than half a time go at once, until the size is
+reached. Other than there, c in the loss is the expected count instead of that in the best segmentations, the pruning
+goes straight to the size, and probabilities are rounded. The trainer of the `tokenizers` library is not used, because it adds up probabilities in
 the order of a hash table with a random seed: their last digits, and with them which of two nearly equal pieces stays,
 differ from run to run.
 
@@ -53,7 +53,7 @@ def fit_unigram(words: Mapping[str, int], size: int) -> dict[str, float]:
     model = _Model([*letters, *sorted(longer[: SEEDS * size])], words, weights)
     while True:
         for _ in range(FITTINGS):
-            model.fit()
+            model.fit(size)
         if len(model.pieces) <= size:
             break
         model.prune(max(size, int(SHRINKING * len(model.pieces))))
@@ -72,12 +72,13 @@ class _Model:
         self._lattice = _Lattice(list(words), self.pieces)
         self._counts = np.array(list(words.values()), dtype=np.float64)
 
-    def fit(self) -> None:
-        """One step of expectation maximisation; pieces that are hardly expected at all go."""
+    def fit(self, size: int) -> None:
+        """One step of expectation maximisation; as long as there are more pieces than `size`, those hardly expected go."""
         from scipy.special import digamma
 
         self._expected = self._lattice.expected(self.scores, self._counts)
-        self._keep((self._expected >= LEAST_EXPECTED) | self._are_letters())
+        if len(self.pieces) > size:
+            self._keep((self._expected >= LEAST_EXPECTED) | self._are_letters())
         expected = np.maximum(self._expected, LEAST_EXPECTED)
         self.scores = digamma(expected) - digamma(expected.sum())
 

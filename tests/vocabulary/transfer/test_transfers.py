@@ -22,6 +22,7 @@ from corpusmith.vocabulary.transfer.config import (
 )
 from corpusmith.vocabulary.transfer.correspondence import matching_pieces, special_matches
 from corpusmith.vocabulary.transfer.registry import TRANSFERS, build_transfer
+from corpusmith.vocabulary.transfer.words import piece_vectors
 
 CONFIGS = [
     RandomConfig(),
@@ -74,6 +75,12 @@ def test_shared_pieces_keep_their_vectors_bit_by_bit(config: Any, given: Transfe
     assert vectors[kept >= 0].tobytes() == given.vectors[kept[kept >= 0]].tobytes()
     others = np.flatnonzero((kept < 0) & (same >= 0))
     assert transfer.keeps_shared == (len(others) == 0)
+    if config.kind == "wechsel":  # mixes anew what a word of the corpus tells of, and no more
+        told = piece_vectors(TransferInput(given.source, given.target, given.texts, np.random.default_rng(3)), config)
+        is_told = told[1][others].any(axis=1)
+        assert 20 < is_told.sum() < len(others)
+        assert vectors[others[~is_told]].tobytes() == given.vectors[same[others[~is_told]]].tobytes()
+        others = others[is_told]
     assert not (vectors[others] == given.vectors[same[others]]).all(axis=1).any()
 
 

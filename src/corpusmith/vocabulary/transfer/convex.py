@@ -110,8 +110,9 @@ def nearest_in_hull(corners: np.ndarray, wanted: np.ndarray, steps: int) -> csr_
         progress = np.divide((missing * towards).sum(axis=1), squares, out=np.zeros_like(squares), where=squares > 0)
         progress = np.clip(progress, 0.0, 1.0)
         points = points + progress[:, None] * towards
-        shares *= 1 - progress[:, None]
-        shares[everyone, step] = progress
+        share = progress.astype(np.float64)  # rounded to float32, a thousand steps' weights would not sum to 1
+        shares *= 1 - share[:, None]
+        shares[everyone, step] = share
     rows = np.repeat(everyone, steps + 1)
     weights = csr_array((shares.ravel(), (rows, chosen.ravel())), shape=(len(wanted), len(corners)))
     weights.eliminate_zeros()
