@@ -34,6 +34,9 @@ def options(algorithm: str, **choices: Any) -> ReplaceConfig:
     return ReplaceConfig.model_validate({"algorithm": algorithm, "size": 500} | choices)
 
 
+README = Path(__file__).parents[2] / "README.md"
+
+
 def unmarked(text: str) -> str:
     return "".join(text.split())
 
@@ -77,7 +80,7 @@ def test_texts_of_the_sample_come_back(algorithm: str, minilm: Tokenizer, domain
 
 @pytest.mark.parametrize("algorithm", ["wordpiece", "unigram", "bpe"])
 def test_common_words_are_one_piece_and_the_size_is_kept(algorithm: str, minilm: Tokenizer, domain: list[str]) -> None:
-    tokenizer = train_tokenizer(options(algorithm), minilm, domain)
+    tokenizer = train_tokenizer(options(algorithm), minilm, [*README.read_text(encoding="utf-8").splitlines(), *domain])
     assert tokenizer.size == 500
     assert tokenizer.backend.get_vocab_size() == 500
     assert [len(ids) for ids in tokenizer.encode([" antigens", " immunoglobulin"])] == [1, 1]
