@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -144,6 +145,22 @@ def test_vocabularies_fit_the_terminal_with_what_they_buy(width):
     for part in ("1.51", "n/a", "1.2%", "4.21", "29.3 M", "-10.9%", "+5.8%", "2 min 05 s", "5,678", "10,000,000"):
         assert part in text
     assert "immunoglobulins" in text
+
+
+def test_lists_of_the_same_words_are_printed_once():
+    split, improved = SplitWord("immune", 7, ("im", "##mune")), ImprovedWord("immune", 7, ("im", "##mune"), ("immune",))
+    other = ImprovedWord("kidney", 9, ("kid", "##ney"), ("kidney",))
+    base = replace(fertility("base", 1.5, 100), worst=(split,))
+    first, second = (Gain(fertility(name, 1.2, 90), 0.1, (improved,)) for name in ("first", "second"))
+    alike = printed(print_fertility, replace(SURVEY, base=base, gains=(first, second)))
+    assert "first and second: the most improved words" in alike
+    assert "the costliest words" not in alike
+    assert alike.count("immune") == 2
+    unlike = printed(print_fertility, replace(SURVEY, base=base, gains=(replace(first, improved=(other,)), second)))
+    assert "first: the most improved words" in unlike
+    assert "second: the most improved words" in unlike
+    none = printed(print_fertility, replace(SURVEY, base=base, gains=(replace(first, improved=(other,)),)))
+    assert "the costliest words" in none
 
 
 def test_words_of_documents_are_shown_as_they_are():

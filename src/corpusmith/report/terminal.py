@@ -31,7 +31,7 @@ from corpusmith.report.base import (
 )
 
 if TYPE_CHECKING:
-    from corpusmith.vocabulary.fertility import FertilityReport
+    from corpusmith.vocabulary.fertility import FertilityReport, ImprovedWord
 
 FINDING_STYLES = {"better": "green", "worse": "red", "not distinguishable": ""}
 SHORT_DIGEST = 8
@@ -141,14 +141,15 @@ def print_chain(chain: Sequence[Link], console: Console) -> None:
 
 
 def print_fertility(report: FertilityReport, console: Console) -> None:
-    """How vocabularies cut a corpus's words: a row a vocabulary, then the words that tell them apart."""
+    """How vocabularies cut a corpus's words: a row a vocabulary, then the words that tell them apart. Lists of the same
+    words are printed once."""
     table = _table("vocabulary")
     headers = (
         "entries",
         "tokens\na word",
         "words\nwhole",
-        "words\nunknown",
-        "chars\na token",
+        "words\nun-\nknown",
+        "chars\na\ntoken",
         "tokens\nin all",
         "one pass",
     )
@@ -170,12 +171,15 @@ def print_fertility(report: FertilityReport, console: Console) -> None:
         )
     console.print()
     console.print(table)
-    _print_splits(
-        "the costliest words", [(entry.word, entry.count, entry.pieces) for entry in report.base.worst], console
-    )
+    improved: dict[tuple[ImprovedWord, ...], list[str]] = {}
     for gain in report.gains:
-        splits = [(entry.word, entry.count, entry.before, entry.after) for entry in gain.improved]
-        _print_splits(f"{gain.fertility.name}: the most improved words", splits, console)
+        improved.setdefault(gain.improved, []).append(gain.fertility.name)
+    if {entry.word for entry in report.base.worst} not in [{entry.word for entry in words} for words in improved]:
+        splits = [(entry.word, entry.count, entry.pieces) for entry in report.base.worst]
+        _print_splits("the costliest words", splits, console)
+    for words, names in improved.items():
+        splits = [(entry.word, entry.count, entry.before, entry.after) for entry in words]
+        _print_splits(f"{' and '.join(names)}: the most improved words", splits, console)
     measured = f"{report.words:,} words, {report.characters:,} of {report.total_characters:,} characters"
     _print(console, f"Measured on {measured}; the corpus's tokens are estimated from them.", "dim")
     _print(

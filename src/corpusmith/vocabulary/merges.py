@@ -34,7 +34,7 @@ def joiner(prefix: str) -> Callable[[Sequence[str]], str]:
     """Gives the piece that a span becomes; `prefix` marks pieces that go on: "im" and "##mun" become "immun"."""
 
     def join(pieces: Sequence[str]) -> str:
-        return pieces[0] + "".join(piece.removeprefix(prefix) for piece in pieces[1:])
+        return pieces[0] + "".join([piece.removeprefix(prefix) for piece in pieces[1:]])
 
     return join
 
