@@ -175,8 +175,8 @@ def print_fertility(report: FertilityReport, console: Console) -> None:
     for gain in report.gains:
         improved.setdefault(gain.improved, []).append(gain.fertility.name)
     if {entry.word for entry in report.base.worst} not in [{entry.word for entry in words} for words in improved]:
-        splits = [(entry.word, entry.count, entry.pieces) for entry in report.base.worst]
-        _print_splits("the costliest words", splits, console)
+        costliest = [(entry.word, entry.count, entry.pieces) for entry in report.base.worst]
+        _print_splits("the costliest words", costliest, console)
     for words, names in improved.items():
         splits = [(entry.word, entry.count, entry.before, entry.after) for entry in words]
         _print_splits(f"{' and '.join(names)}: the most improved words", splits, console)

@@ -99,8 +99,7 @@ def frame(options: ReplaceConfig, source: Tokenizer) -> tokenizers.Tokenizer:
     if options.algorithm == "wordpiece":
         backend.pre_tokenizer, backend.decoder = pre_tokenizers.BertPreTokenizer(), decoders.WordPiece(prefix=PREFIX)
     elif options.algorithm == "unigram":
-        words = pre_tokenizers.WhitespaceSplit()
-        backend.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.Metaspace()])
+        backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
         backend.decoder = decoders.Metaspace()
     else:
         words = pre_tokenizers.Split(tokenizers.Regex(WORD), "isolated")
@@ -126,7 +125,7 @@ def _normalizer(options: ReplaceConfig, source: Tokenizer, same: bool) -> normal
     strip = options.strip_accents if options.strip_accents is not None else same and _normalised(own, "é") == "e"
     if options.algorithm == "wordpiece":
         return normalizers.BertNormalizer(strip_accents=strip, lowercase=lowercase)
-    steps = [normalizers.NFKC() if options.algorithm == "unigram" else normalizers.NFC()]
+    steps: list[normalizers.Normalizer] = [normalizers.NFKC() if options.algorithm == "unigram" else normalizers.NFC()]
     if strip:
         steps += [normalizers.NFD(), normalizers.StripAccents()]
     if lowercase:

@@ -10,9 +10,9 @@ c the expected count, and both are repeated until the size is reached. Single le
 Where we depart from the paper or it is silent: as in SentencePiece, a substring's weight is its count times its length,
 the maximisation takes digamma(c) for log(c), and pieces expected less than half a time go at once, until the size is
 reached. Other than there, c in the loss is the expected count instead of that in the best segmentations, the pruning
-goes straight to the size, and probabilities are rounded. The trainer of the `tokenizers` library is not used, because it adds up probabilities in
-the order of a hash table with a random seed: their last digits, and with them which of two nearly equal pieces stays,
-differ from run to run.
+goes straight to the size, and probabilities are rounded. The trainer of the `tokenizers` library is not used, because
+it adds up probabilities in the order of a hash table with a random seed: their last digits, and with them which of two
+nearly equal pieces stays, differ from run to run.
 
 Citation: Kudo 2018, "Subword Regularization: Improving Neural Network Translation Models with Multiple Subword
 Candidates", section 3.2; Kudo and Richardson 2018, "SentencePiece: A simple and language independent subword tokenizer
@@ -73,7 +73,7 @@ class _Model:
         self._counts = np.array(list(words.values()), dtype=np.float64)
 
     def fit(self, size: int) -> None:
-        """One step of expectation maximisation; as long as there are more pieces than `size`, those hardly expected go."""
+        """One step of expectation maximisation; while there are more pieces than `size`, those hardly expected go."""
         from scipy.special import digamma
 
         self._expected = self._lattice.expected(self.scores, self._counts)

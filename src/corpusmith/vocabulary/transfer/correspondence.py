@@ -74,7 +74,7 @@ def matching_pieces(source: Tokenizer, target: Tokenizer) -> np.ndarray:
         found[entry.id] = by_entry.get((entry.written, entry.piece), by_piece.get(entry.piece, -1))
     kinds = {getattr(target, kind): getattr(source, kind) for kind in reversed(USUAL_NAMES)}
     for special in target.special_ids.tolist():
-        written = target.backend.id_to_token(special)
+        written = target.backend.id_to_token(special) or ""
         other = kinds.get(special, source.backend.token_to_id(written))
         if other is not None and other in source.special_ids:
             found[special] = other
