@@ -176,7 +176,7 @@ class Harness:
                     recipe["name"]: {key: recipe[key] for key in ("steps", "tokens", "flops", "seconds")}
                     for recipe in summary["recipes"]
                 },
-                "ways": {way: _compared(ours[way], theirs[way]) for way in ours},
+                "ways": {way: compared(ours[way], theirs[way]) for way in ours},
             }
         ways = list(next(iter(values.values()))[0])
         pooled = {
@@ -304,7 +304,7 @@ def _is_there(module: str) -> bool:
     return find_spec(module) is not None
 
 
-def _compared(ours: list[np.ndarray], theirs: list[np.ndarray]) -> dict[str, Any]:
+def compared(ours: list[np.ndarray], theirs: list[np.ndarray]) -> dict[str, Any]:
     """Means, the paired difference of the means over seeds, and each seed's own difference."""
     return {
         "objective": round(float(np.mean(ours)), 4),
