@@ -104,9 +104,7 @@ def run(data: Path, work: Path, form: Form, corpus: str, flops: float) -> dict[s
         "settings": settings(form),
         "queries": len(summary["query_ids"]),
         "values": summary["per_query"]["dense"],
-        "references": {
-            s["name"]: round(s["measures"][MEASURE]["mean"], 4) for s in untrained if s["name"] not in recipes
-        },
+        "references": {name: round(mean, 4) for name, mean in systems.items() if name not in recipes},
         "cost": costs,
         "notes": summary["notes"],
     }
