@@ -14,8 +14,10 @@ from typing import get_args
 import pytest
 
 from corpusmith.cli import app
+from corpusmith.growth.registry import GROWTH
 from corpusmith.objective.registry import OBJECTIVES, ObjectiveConfig
 from corpusmith.recipe import parse_recipe, presets
+from corpusmith.vocabulary.transfer.registry import TRANSFERS
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -68,6 +70,19 @@ def test_the_recipe_on_the_recipe_page_is_valid() -> None:
     assert parse_recipe(tomllib.loads(recipe), "docs/recipe.md").stages[0].objective.kind == "retromae"
 
 
+def test_the_recipe_on_the_page_of_starts_is_valid() -> None:
+    (recipe,) = blocks("docs/starts.md", "toml")
+    start = parse_recipe(tomllib.loads(recipe), "docs/starts.md").start
+    assert start.changes_vocabulary
+    assert start.changes_shape
+
+
+def test_every_kind_of_start_has_a_row_on_its_page() -> None:
+    page = (ROOT / "docs" / "starts.md").read_text(encoding="utf-8")
+    kinds = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert kinds == {*GROWTH, *TRANSFERS}
+
+
 def test_every_preset_is_listed_on_the_recipe_page() -> None:
     page = (ROOT / "docs" / "recipe.md").read_text(encoding="utf-8")
     for name, recipe in presets().items():
@@ -107,7 +122,7 @@ def test_files_of_the_source_that_a_page_names_exist(page: Path) -> None:
     for name in re.findall(r"`((?:src|tests|benchmarks|scripts|docs)/[\w/.-]+\.\w+)`", text):
         assert (ROOT / name).exists(), name
     for name in re.findall(
-        r"`((?:corpus|evaluation|index|model|objective|pipeline|report|retrieval|training|vocabulary)/[\w/]+\.py)`",
+        r"`((?:corpus|evaluation|growth|index|model|objective|pipeline|report|retrieval|training|vocabulary)/[\w/]+\.py)`",
         text,
     ):
         assert (ROOT / "src" / "corpusmith" / name).exists(), name
