@@ -98,16 +98,16 @@ CASES = [
 """Kind, example and family: every example in every family."""
 
 
-def shape(family: str, **sizes: int) -> EncoderConfig:
-    """A shape of this family; `SMALL`, but for these sizes."""
-    sizes = SMALL | sizes
-    windowed = tuple(number % 2 == 1 for number in range(sizes["layers"])) if family == "modernbert" else ()
+def shape(family: str, **choices: Any) -> EncoderConfig:
+    """A shape of this family; `SMALL`, but for these choices. Every second layer of a modernbert sees a window."""
+    choices = SMALL | choices
+    windowed = tuple(number % 2 == 1 for number in range(choices["layers"])) if family == "modernbert" else ()
     return EncoderConfig(
         model_type=family,
         vocabulary_size=VOCABULARY,
         windowed=windowed,
         initializer_range=0.2,
-        **(FAMILIES[family] | sizes),
+        **(FAMILIES[family] | choices),
     )
 
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from tests.growth.tiny import shape
+from tests.growth.examples import shape
 
 from corpusmith.errors import ModelError
 from corpusmith.growth.align import aligned, direction_agreement
 from corpusmith.growth.merge import midpoint_barrier
-from corpusmith.growth.spaces import Weights, axes_of, parts_of, select, weights_of
-from corpusmith.growth.weights import encoder_of, head_of
+from corpusmith.growth.spaces import select, spaces_of
+from corpusmith.growth.weights import Weights, model_of, weights_of
 from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.config import EncoderConfig
 
@@ -33,8 +33,9 @@ def shuffles(config: EncoderConfig, residual: bool, generator: torch.Generator) 
 def shuffled(checkpoint: Checkpoint, residual: bool = False, seed: int = 0) -> Checkpoint:
     config = checkpoint.encoder.config
     orders = shuffles(config, residual, torch.Generator().manual_seed(seed))
-    encoder, head = parts_of(select(weights_of(checkpoint), axes_of(config), orders))
-    return replace(checkpoint, encoder=encoder_of(config, encoder), head=head_of(config, head), name="shuffled")
+    weights = weights_of(checkpoint.encoder, checkpoint.head)
+    encoder, head = model_of(config, select(weights, spaces_of(config), orders))
+    return replace(checkpoint, encoder=encoder, head=head, name="shuffled")
 
 
 def logits(checkpoint: Checkpoint, batch: Any) -> torch.Tensor:
@@ -58,8 +59,9 @@ def test_units_in_another_order_compute_the_same(family: str, model: Any, batch:
 def test_a_shuffled_model_finds_back(family: str, residual: bool, model: Any) -> None:
     source = model(shape(family, heads=4))
     found = aligned(source, shuffled(source, residual), residual)
-    for name, tensor in weights_of(source).items():
-        assert torch.equal(weights_of(found)[name], tensor), name
+    ours = weights_of(found.encoder, found.head)
+    for name, tensor in weights_of(source.encoder, source.head).items():
+        assert torch.equal(ours[name], tensor), name
 
 
 @pytest.mark.parametrize("residual", [False, True])
@@ -75,8 +77,8 @@ def test_an_aligned_model_computes_what_it_did_and_is_nearer(
             parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.2)
     found = aligned(reference, other, residual)
     torch.testing.assert_close(logits(found, batch), logits(other, batch), atol=5e-5, rtol=1e-4)
-    ours = weights_of(reference)
-    distances = [sum(float((ours[n] - w).square().sum()) for n, w in weights_of(m).items()) for m in (found, other)]
+    ours, *others = (weights_of(m.encoder, m.head) for m in (reference, found, other))
+    distances = [sum(float((ours[name] - w).square().sum()) for name, w in theirs.items()) for theirs in others]
     assert distances[0] < distances[1]
 
 

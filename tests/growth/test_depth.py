@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.growth.tiny import shape
+from tests.growth.examples import shape
 
 from corpusmith.errors import ModelError
 from corpusmith.growth.base import GrowthInput, grown_checkpoint

@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from corpusmith.errors import CorpusmithError, ModelError
-from corpusmith.growth.axes import empty_model, model_of, weights_of
 from corpusmith.growth.base import GrowthInput, grown_checkpoint
 from corpusmith.growth.learn import LearnedOperator, backward
+from corpusmith.growth.weights import empty_model, model_of, weights_of
 
 KINDS = ["ligo", "mango"]
 
@@ -63,7 +63,7 @@ def test_gradients_are_those_of_one_function_of_the_maps(kind: str, family: str,
     assert isinstance(built, LearnedOperator)
     weights = weights_of(source.encoder, source.head)
     maker = built.maker(weights, source.encoder.config, target, torch.Generator().manual_seed(1))
-    encoder, head = model_of(target, {name: weight.detach().clone() for name, weight in maker().items()})
+    encoder, head = model_of(target, maker())
 
     class Whole(nn.Module):
         def __init__(self) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from tests.growth.examples import ODD, shape
 
-from corpusmith.growth.axes import weights_of
 from corpusmith.growth.config import LiGOConfig
 from corpusmith.growth.ligo import LiGO
+from corpusmith.growth.weights import weights_of
 
 
 def test_weights_are_products_with_the_maps_of_their_axes_mixed_over_layers(model: Any) -> None:

@@ -7,9 +7,9 @@ import torch
 from tests.growth.examples import operator, shape
 
 from corpusmith.errors import ModelError
-from corpusmith.growth.axes import weights_of
 from corpusmith.growth.config import MangoConfig
 from corpusmith.growth.mango import Mango
+from corpusmith.growth.weights import weights_of
 
 
 def ring(source: Any, target: Any, **options: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import tokenizers
 import torch
-from tests.growth.tiny import shape
+from tests.growth.examples import shape
 
 from corpusmith.errors import ModelError
 from corpusmith.growth.merge import greedy_soup, interpolated, midpoint_barrier, uniform_soup

@@ -66,7 +66,7 @@ def test_the_less_novelty_the_nearer_the_function(model: Any, batch: Any) -> Non
     far = []
     for novelty in (0.1, 0.4, 1.0):
         after = grow("mixture", source, target, novelty=novelty)(batch)[:, :24]
-        far.append(float((after - before).norm()))
+        far.append(float((after - before).detach().norm()))
     assert far[0] < far[1] < far[2]
 
 

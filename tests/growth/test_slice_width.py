@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from tests.growth.tiny import shape
+from tests.growth.examples import shape
 
 from corpusmith.errors import ModelError
 from corpusmith.growth.base import GrowthInput, grown_checkpoint
 from corpusmith.growth.options.smaller import SliceWidthConfig
 from corpusmith.growth.slice_width import SliceWidth
-from corpusmith.growth.spaces import axes_of, weights_of
+from corpusmith.growth.spaces import spaces_of
+from corpusmith.growth.weights import weights_of
 from corpusmith.model.huggingface import export_checkpoint, load_checkpoint
 
 
@@ -23,26 +24,26 @@ def sliced(source: Any, target: Any, loss: Any = None, **options: Any) -> Any:
 
 def make_loud(checkpoint: Any, units: dict[str, torch.Tensor]) -> None:
     """Make all weights of these units of these spaces thirty times as large."""
-    axes = axes_of(checkpoint.encoder.config)
-    for name, tensor in weights_of(checkpoint).items():
-        for number, spaces in enumerate(axes[name]):
-            for i, space in enumerate(spaces):
+    spaces = spaces_of(checkpoint.encoder.config)
+    for name, tensor in weights_of(checkpoint.encoder, checkpoint.head).items():
+        for number, along in enumerate(spaces[name]):
+            for i, space in enumerate(along):
                 if space in units:
-                    rows = units[space] + i * (tensor.shape[number] // len(spaces))
+                    rows = units[space] + i * (tensor.shape[number] // len(along))
                     tensor.movedim(number, 0)[rows] *= 30
 
 
 @pytest.mark.parametrize("family", ["bert", "modernbert"])
 def test_every_axis_of_every_weight_is_as_long_as_the_spaces_along_it(family: str, model: Any) -> None:
     checkpoint = model(shape(family))
-    axes = axes_of(checkpoint.encoder.config)
-    sizes = {"hidden": 24, "queries": 24, "values": 24, "neurons": 40}
-    weights = weights_of(checkpoint)
-    assert weights.keys() == axes.keys()
+    spaces = spaces_of(checkpoint.encoder.config)
+    sizes = {"hidden": 24, "queries": 24, "values": 24, "neurons": 48}
+    weights = weights_of(checkpoint.encoder, checkpoint.head)
+    assert weights.keys() == spaces.keys()
     for name, tensor in weights.items():
-        assert tensor.ndim == len(axes[name]), name
-        for length, spaces in zip(tensor.shape, axes[name], strict=True):
-            assert not spaces or length == sum(sizes[space.rpartition(".")[2]] for space in spaces), name
+        assert tensor.ndim == len(spaces[name]), name
+        for length, along in zip(tensor.shape, spaces[name], strict=True):
+            assert along == (None,) or length == sum(sizes[space.rpartition(".")[2]] for space in along), name
 
 
 @pytest.mark.parametrize("family", ["bert", "modernbert"])
@@ -51,14 +52,14 @@ def test_neurons_without_weights_go_first_and_nobody_misses_them(family: str, mo
     halves = 2 if family == "modernbert" else 1
     with torch.no_grad():
         for number, layer in enumerate(source.encoder.layers):
-            idle = torch.arange(number, 40, 4)
-            rows = torch.cat([idle + 40 * half for half in range(halves)])
+            idle = torch.arange(number, 48, 4)
+            rows = torch.cat([idle + 48 * half for half in range(halves)])
             layer.mlp.up.weight[rows] = 0
             layer.mlp.down.weight[:, idle] = 0
             if family == "bert":
                 layer.mlp.up.bias[rows] = 0
-    found = sliced(source, replace(source.encoder.config, intermediate_size=30))
-    assert found.encoder.layers[0].mlp.down.weight.shape == (24, 30)
+    found = sliced(source, replace(source.encoder.config, intermediate_size=36))
+    assert found.encoder.layers[0].mlp.down.weight.shape == (24, 36)
     torch.testing.assert_close(found.encoder(batch), source.encoder(batch), atol=1e-5, rtol=1e-5)
 
 
@@ -122,7 +123,7 @@ def test_importance_by_loss_sees_what_magnitude_does_not(model: Any, masked_loss
         for layer in source.encoder.layers:  # loud, and heard by nobody
             layer.mlp.up.weight[:10] *= 20
             layer.mlp.down.weight[:, :10] = 0
-    target = replace(source.encoder.config, intermediate_size=30)
+    target = replace(source.encoder.config, intermediate_size=38)
     before = {name: tensor.clone() for name, tensor in source.encoder.state_dict().items()}
     by_loss = sliced(source, target, masked_loss(source.encoder.config), by="loss", batches=2)
     by_magnitude = sliced(source, target)

@@ -30,11 +30,12 @@ from __future__ import annotations
 
 import torch
 
-from corpusmith.growth.axes import axes_of, layer_of, model_of, weights_of
+from corpusmith.growth.axes import axes_of
 from corpusmith.growth.base import GrowthInput, GrowthOperator
 from corpusmith.growth.config import AKIConfig
 from corpusmith.growth.copies import copies, widen
 from corpusmith.growth.shapes import check_larger
+from corpusmith.growth.weights import layer_of, model_of, weights_of
 from corpusmith.model.config import EncoderConfig
 from corpusmith.model.encoder import Encoder
 from corpusmith.model.heads import MaskedLanguageHead

@@ -43,8 +43,8 @@ import numpy as np
 import torch
 
 from corpusmith.growth.merge import check_alike
-from corpusmith.growth.spaces import HIDDEN, Axes, Weights, axes_of, parts_of, select, weights_of
-from corpusmith.growth.weights import encoder_of, head_of
+from corpusmith.growth.spaces import HIDDEN, Along, Spaces, select, spaces_of
+from corpusmith.growth.weights import Weights, layer_of, model_of, weights_of
 from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.config import EncoderConfig
 
@@ -66,13 +66,13 @@ def aligned(reference: Checkpoint, checkpoint: Checkpoint, residual: bool = Fals
     """
     check_alike([reference, checkpoint])
     config = checkpoint.encoder.config
-    weights = weights_of(checkpoint)
-    orders = matching_orders(weights_of(reference), weights, config, residual)
-    encoder, head = parts_of(select(weights, axes_of(config), orders))
+    ours, weights = (weights_of(found.encoder, found.head) for found in (reference, checkpoint))
+    orders = matching_orders(ours, weights, config, residual)
+    encoder, head = model_of(config, select(weights, spaces_of(config), orders))
     return replace(
         checkpoint,
-        encoder=encoder_of(config, encoder),
-        head=head_of(config, head) if head else None,
+        encoder=encoder,
+        head=head,
         name=f"{checkpoint.name} (aligned with {reference.name})",
         parts={},
     )
@@ -82,7 +82,7 @@ def matching_orders(
     reference: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor], config: EncoderConfig, residual: bool
 ) -> Weights:
     """For each space the order (int64 `[units]`) in which the units of `weights` are most like those of `reference`."""
-    axes = axes_of(config)
+    spaces = spaces_of(config)
     shared = [name for name in weights if name in reference]
     reference, weights = ({name: w[name].float().cpu() for name in shared} for w in (reference, weights))
     orders: Weights = {}
@@ -90,7 +90,7 @@ def matching_orders(
     for _ in range(MOST_ROUNDS if residual else 1):
         gained = False
         for turn in _turns(config, residual):
-            similar = {space: _similarity(reference, weights, axes, orders, space) for space in turn}
+            similar = {space: _similarity(reference, weights, spaces, orders, space) for space in turn}
             orders |= _assigned_heads(similar, config) if len(turn) > 1 else _assigned(similar)
             for space, matrix in similar.items():
                 reached = float(matrix.gather(1, orders[space][:, None]).sum())
@@ -107,9 +107,9 @@ def direction_agreement(first: Checkpoint, second: Checkpoint, above: float = 0.
     The mean over singular vectors u_i, v_i of the first's matrices, and over all matrices inside layers, of
     `sum_j (u_i . u'_j) (v_i . v'_j)`, both with singular values of at least `above` times the matrix's largest.
     """
-    ours, theirs = weights_of(first), weights_of(second)
+    ours, theirs = (weights_of(found.encoder, found.head) for found in (first, second))
     agreement, directions = 0.0, 0
-    for name in (name for name, tensor in ours.items() if name.startswith("layers.") and tensor.ndim == 2):
+    for name in (name for name, tensor in ours.items() if layer_of(name)[0] is not None and tensor.ndim == 2):
         (u, v), (other_u, other_v) = (_main_directions(weights[name].float(), above) for weights in (ours, theirs))
         agreement += float(((u.T @ other_u) * (v @ other_v.T)).sum())
         directions += u.shape[1]
@@ -125,34 +125,40 @@ def _main_directions(matrix: torch.Tensor, above: float) -> tuple[torch.Tensor, 
 def _turns(config: EncoderConfig, residual: bool) -> list[tuple[str, ...]]:
     """The spaces in the order in which they are assigned, those in one tuple together."""
     layers = [f"layers.{number}" for number in range(config.layers)]
-    inside = [turn for layer in layers for turn in ((f"{layer}.queries", f"{layer}.values"), (f"{layer}.neurons",))]
-    return [(HIDDEN,), *inside] if residual else inside
+    turns: list[tuple[str, ...]] = [(HIDDEN,)] if residual else []
+    for layer in layers:
+        turns += [(f"{layer}.queries", f"{layer}.values"), (f"{layer}.neurons",)]
+    return turns
 
 
 def _similarity(
-    reference: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor], axes: Axes, orders: Weights, space: str
+    reference: Mapping[str, torch.Tensor],
+    weights: Mapping[str, torch.Tensor],
+    spaces: Spaces,
+    orders: Weights,
+    space: str,
 ) -> torch.Tensor:
     """`[units, units]`: the products of each unit's weights in `reference` (rows) with each one's in `weights`, all
     other spaces in their present order."""
     found = torch.zeros(())
     for name, tensor in weights.items():
-        places = [number for number, spaces in enumerate(axes[name]) if space in spaces]
+        places = [number for number, along in enumerate(spaces[name]) if space in along]
         if len(places) != 1:
             continue
         (place,) = places
-        elsewhere = {name: tuple(() if i == place else spaces for i, spaces in enumerate(axes[name]))}
+        elsewhere = {name: tuple((None,) if i == place else along for i, along in enumerate(spaces[name]))}
         theirs = select({name: tensor}, elsewhere, orders)[name]
-        spaces = axes[name][place]
-        rows = (_rows(reference[name], place, spaces), _rows(theirs, place, spaces))
-        for one, other, along in zip(*rows, spaces, strict=True):
-            if along == space:
+        along = spaces[name][place]
+        rows = (_rows(reference[name], place, along), _rows(theirs, place, along))
+        for one, other, part in zip(*rows, along, strict=True):
+            if part == space:
                 found = found + one @ other.T
     return found
 
 
-def _rows(tensor: torch.Tensor, number: int, spaces: tuple[str, ...]) -> tuple[torch.Tensor, ...]:
+def _rows(tensor: torch.Tensor, number: int, along: Along) -> tuple[torch.Tensor, ...]:
     """The parts of an axis, one a space: each unit's weights as a row."""
-    return tensor.movedim(number, 0).reshape(tensor.shape[number], -1).chunk(len(spaces))
+    return tensor.movedim(number, 0).reshape(tensor.shape[number], -1).chunk(len(along))
 
 
 def _assigned(similar: Weights) -> Weights:

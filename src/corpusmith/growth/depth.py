@@ -13,16 +13,13 @@ Two things about layers must be seen to wherever one is put in another place:
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
-import torch
-
 from corpusmith.errors import ModelError
 from corpusmith.growth.base import GrowthInput, GrowthOperator
-from corpusmith.growth.weights import encoder_of
+from corpusmith.growth.weights import Weights, layer_names, layer_weight, model_of, outside_layers, weights_of
 from corpusmith.model.config import EncoderConfig
 from corpusmith.model.encoder import Encoder
 from corpusmith.model.heads import MaskedLanguageHead
@@ -63,9 +60,16 @@ class LayerCopies(GrowthOperator):
 
     def grow(self, given: GrowthInput) -> tuple[Encoder, MaskedLanguageHead | None]:
         """See the base class."""
-        source = given.source.encoder
-        weights = copied_weights(source, self.numbers(source.config.layers, given.target.layers))
-        return encoder_of(given.target, weights), copy.deepcopy(given.source.head)
+        return model_of(given.target, self.copied_weights(given))
+
+    def copied_weights(self, given: GrowthInput) -> Weights:
+        """The weights of the source with each layer as often as it is copied; a tensor may be there more than once."""
+        weights = weights_of(given.source.encoder, given.source.head)
+        copied = outside_layers(weights)
+        names = layer_names(given.target)
+        for place, number in enumerate(self.numbers(given.source.encoder.config.layers, given.target.layers)):
+            copied |= {f"encoder.layers.{place}.{name}": layer_weight(weights, number, name) for name in names}
+        return copied
 
 
 def check_depth_alone(source: EncoderConfig, target: EncoderConfig) -> None:
@@ -88,25 +92,6 @@ def check_windows(source: EncoderConfig, target: EncoderConfig, numbers: Sequenc
                 f"layer {place + 1} would be a copy of layer {number + 1}, which sees {_reach(found)}, and the shape "
                 f"wanted lets it see {_reach(wanted)}; copies keep their windows."
             )
-
-
-def copied_weights(source: Encoder, numbers: Sequence[int]) -> dict[str, torch.Tensor]:
-    """Weights, by name and not yet copied, of an encoder whose layers are these layers of `source`."""
-    weights = {name: tensor for name, tensor in source.state_dict().items() if not name.startswith("layers.")}
-    for place, number in enumerate(numbers):
-        weights |= {f"layers.{place}.{name}": tensor for name, tensor in _layer_weights(source, number, place).items()}
-    return weights
-
-
-def _layer_weights(source: Encoder, number: int, place: int) -> dict[str, torch.Tensor]:
-    """The weights of a layer, by their names within it, for a layer in this place."""
-    weights = dict(source.layers[number].state_dict())
-    if source.config.norm_first and place == 0:
-        return {name: tensor for name, tensor in weights.items() if not name.startswith("attention_norm.")}
-    if source.config.norm_first and number == 0:
-        norm = source.embeddings.norm.state_dict()
-        return weights | {f"attention_norm.{name}": tensor for name, tensor in norm.items()}
-    return weights
 
 
 def _reach(window: int | None) -> str:

@@ -41,11 +41,12 @@ Transfer", ICLR, section 2.2.
 
 from __future__ import annotations
 
-from corpusmith.growth.axes import axes_of, model_of, weights_of
+from corpusmith.growth.axes import axes_of
 from corpusmith.growth.base import GrowthInput, GrowthOperator
 from corpusmith.growth.config import FPIConfig
 from corpusmith.growth.copies import copies, widen
 from corpusmith.growth.shapes import check_larger
+from corpusmith.growth.weights import model_of, weights_of
 from corpusmith.model.config import EncoderConfig
 from corpusmith.model.encoder import Encoder
 from corpusmith.model.heads import MaskedLanguageHead

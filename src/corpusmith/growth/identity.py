@@ -37,23 +37,19 @@ section 3.2.
 
 from __future__ import annotations
 
-import copy
-
 import torch
 
 from corpusmith.errors import ModelError
 from corpusmith.growth.base import GrowthInput
-from corpusmith.growth.depth import LayerCopies, copied_weights
+from corpusmith.growth.depth import LayerCopies
 from corpusmith.growth.options.depth import IdentityConfig
-from corpusmith.growth.weights import encoder_of
+from corpusmith.growth.weights import Weights, model_of
 from corpusmith.model.config import EncoderConfig
 from corpusmith.model.encoder import Encoder
 from corpusmith.model.heads import MaskedLanguageHead
 
 NEGLIGIBLE_EPSILON = 1e-6
 """Of norms that may be applied once more; BERT has 1e-12, RoBERTa 1e-5."""
-
-Weights = dict[str, torch.Tensor]
 
 
 class Identity(LayerCopies):
@@ -80,15 +76,14 @@ class Identity(LayerCopies):
 
     def grow(self, given: GrowthInput) -> tuple[Encoder, MaskedLanguageHead | None]:
         """See the base class."""
-        source = given.source.encoder
-        numbers = self.numbers(source.config.layers, given.target.layers)
-        weights = copied_weights(source, numbers)
+        numbers = self.numbers(given.source.encoder.config.layers, given.target.layers)
+        weights = self.copied_weights(given)
         for place in range(1, len(numbers)):
             if numbers[place] == numbers[place - 1]:
                 if not given.target.norm_first:
-                    _pass_norm_on(weights, f"layers.{place - 1}", f"layers.{place}")
-                _write_nothing(weights, f"layers.{place}")
-        return encoder_of(given.target, weights), copy.deepcopy(given.source.head)
+                    _pass_norm_on(weights, f"encoder.layers.{place - 1}", f"encoder.layers.{place}")
+                _write_nothing(weights, f"encoder.layers.{place}")
+        return model_of(given.target, weights)
 
 
 def _write_nothing(weights: Weights, block: str) -> None:

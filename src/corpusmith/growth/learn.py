@@ -25,10 +25,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from corpusmith.errors import CorpusmithError, ModelError
-from corpusmith.growth.axes import Axes, Axis, Weights, empty_model, model_of, weights_of
+from corpusmith.growth.axes import Axes, Axis
 from corpusmith.growth.base import GrowthInput, GrowthOperator, StepLoss
 from corpusmith.growth.options.learned import LearnedOptions
 from corpusmith.growth.shapes import check_larger
+from corpusmith.growth.weights import Weights, empty_model, model_of, parameters_of, weights_of
 from corpusmith.model.config import EncoderConfig
 from corpusmith.model.encoder import Encoder
 from corpusmith.model.heads import MaskedLanguageHead
@@ -73,7 +74,7 @@ class LearnedOperator(GrowthOperator):
         maker = self.maker(weights_of(source, given.source.head), source.config, given.target, given.generator)
         maker.to(source.token_embedding.weight.device)
         with torch.no_grad():
-            encoder, head = model_of(given.target, {name: weight.clone() for name, weight in maker().items()})
+            encoder, head = model_of(given.target, maker())
         if given.loss is not None:
             learn(maker, encoder, head, given.loss, self.steps, self.learning_rate)
         return encoder, head
@@ -119,13 +120,13 @@ def learn(
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
     with torch.no_grad():
-        _fill(_places(encoder, head), maker())
+        _fill(parameters_of(encoder, head), maker())
 
 
 def backward(maker: Maker, encoder: Encoder, head: MaskedLanguageHead | None, loss: StepLoss, step: int) -> float:
     """The loss of the model that the maker makes; its gradient is added to the maker's parameters, and none is left in
     the model."""
-    places, made = _places(encoder, head), maker()
+    places, made = parameters_of(encoder, head), maker()
     _fill(places, made)
     found = loss(encoder, head, step)
     found.backward()
@@ -152,16 +153,6 @@ def mapped(
         part @ across if axis is None else maps[axis] @ part @ across
         for part, axis in zip(parts, axes.rows, strict=True)
     ]
-
-
-def _places(encoder: Encoder, head: MaskedLanguageHead | None) -> dict[str, nn.Parameter]:
-    """The parameters of a model, by the names of `weights_of`."""
-    return {
-        f"{prefix}.{name}": parameter
-        for prefix, module in (("encoder", encoder), ("head", head))
-        if module is not None
-        for name, parameter in module.named_parameters()
-    }
 
 
 @torch.no_grad()

@@ -38,11 +38,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from corpusmith.growth.axes import Axes, Weights, axes_of, layer_names, layer_of, layer_stacks
+from corpusmith.growth.axes import Axes, axes_of
 from corpusmith.growth.config import LiGOConfig
 from corpusmith.growth.copies import Copies, copies
 from corpusmith.growth.learn import LearnedOperator, Maker, mapped
 from corpusmith.growth.shapes import stacked_layers
+from corpusmith.growth.weights import Weights, layer_names, layer_stacks, outside_layers
 from corpusmith.model.config import EncoderConfig
 
 
@@ -80,7 +81,7 @@ class LinearMaps(Maker):
     ) -> None:
         super().__init__()
         self.source = source
-        self.outside = {name: weight for name, weight in weights.items() if layer_of(name)[0] is None}
+        self.outside = outside_layers(weights)
         self.stacks = layer_stacks(weights, source.layers, layer_names(target))
         maps = copies(source, target, generator)
         self.width = nn.ParameterDict(

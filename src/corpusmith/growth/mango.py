@@ -44,12 +44,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from corpusmith.errors import ModelError
-from corpusmith.growth.axes import Axes, Axis, Weights, axes_of, layer_names, layer_of, layer_stacks
+from corpusmith.growth.axes import Axes, Axis, axes_of
 from corpusmith.growth.config import MangoConfig
 from corpusmith.growth.copies import copies, spread
 from corpusmith.growth.learn import LearnedOperator, Maker, mapped
 from corpusmith.growth.ligo import starting_map
 from corpusmith.growth.shapes import stacked_layers
+from corpusmith.growth.weights import Weights, layer_names, layer_stacks, outside_layers
 from corpusmith.model.config import EncoderConfig
 
 OTHER_ENTRIES = 0.01
@@ -121,7 +122,7 @@ class TensorRing(Maker):
         super().__init__()
         self.source, self.target = source, target
         self.halves = 2 if source.gated else 1
-        self.outside = {name: weight for name, weight in weights.items() if layer_of(name)[0] is None}
+        self.outside = outside_layers(weights)
         stacks = layer_stacks(weights, source.layers, layer_names(target))
         self.vectors = {name: stack for name, stack in stacks.items() if name not in MATRICES}
         self.tensor = self._cut(*(stacks[name] for name in MATRICES))

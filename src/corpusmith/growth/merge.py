@@ -30,8 +30,7 @@ from dataclasses import replace
 import torch
 
 from corpusmith.errors import ModelError
-from corpusmith.growth.spaces import Weights, parts_of, weights_of
-from corpusmith.growth.weights import encoder_of, head_of
+from corpusmith.growth.weights import Weights, model_of, weights_of
 from corpusmith.model.checkpoint import Checkpoint
 
 Score = Callable[[Checkpoint], float]
@@ -85,18 +84,17 @@ def weighted_mean(checkpoints: Sequence[Checkpoint], shares: Sequence[float]) ->
         ModelError: there is none, or they have different shapes, tokenizers or vectors.
     """
     check_alike(checkpoints)
-    all_weights = [weights_of(checkpoint) for checkpoint in checkpoints]
+    all_weights = [weights_of(checkpoint.encoder, checkpoint.head) for checkpoint in checkpoints]
     mean: Weights = {}
     for name in (name for name in all_weights[0] if all(name in weights for weights in all_weights)):
         stacked = torch.stack([weights[name].float() for weights in all_weights])
         mean[name] = torch.tensordot(torch.tensor(shares, device=stacked.device), stacked, dims=1)
-    encoder, head = parts_of(mean)
-    config = checkpoints[0].encoder.config
+    encoder, head = model_of(checkpoints[0].encoder.config, mean)
     names = [checkpoint.name for checkpoint in checkpoints]
     return replace(
         checkpoints[0],
-        encoder=encoder_of(config, encoder),
-        head=head_of(config, head) if head else None,
+        encoder=encoder,
+        head=head,
         name=f"mean of {', '.join(names)}" if len(names) > 1 else names[0],
         parts={},
     )

@@ -40,20 +40,12 @@ from collections.abc import Mapping
 import torch
 
 from corpusmith.errors import ModelError
-from corpusmith.growth.axes import (
-    Axes,
-    Axis,
-    axes_of,
-    layer_names,
-    layer_of,
-    layer_stacks,
-    model_of,
-    weights_of,
-)
+from corpusmith.growth.axes import Axes, Axis, axes_of
 from corpusmith.growth.base import GrowthInput, GrowthOperator
 from corpusmith.growth.config import MixtureConfig
 from corpusmith.growth.copies import Copies, copies, widen
 from corpusmith.growth.shapes import check_larger, stacked_layers
+from corpusmith.growth.weights import layer_names, layer_stacks, model_of, outside_layers, weights_of
 from corpusmith.model.config import EncoderConfig
 from corpusmith.model.encoder import Encoder
 from corpusmith.model.heads import MaskedLanguageHead
@@ -76,11 +68,7 @@ class Mixture(GrowthOperator):
         source, target = given.source.encoder.config, given.target
         maps = copies(source, target, given.generator)
         weights = weights_of(given.source.encoder, given.source.head)
-        grown = {
-            name: widen(weight, axes_of(name, source), maps)
-            for name, weight in weights.items()
-            if layer_of(name)[0] is None
-        }
+        grown = {name: widen(weight, axes_of(name, source), maps) for name, weight in outside_layers(weights).items()}
         homes = stacked_layers(source, target)
         for rest, templates in layer_stacks(weights, source.layers, layer_names(target)).items():
             axes = axes_of(f"encoder.layers.0.{rest}", source)

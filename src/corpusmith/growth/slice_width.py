@@ -36,8 +36,8 @@ import torch
 from corpusmith.errors import ModelError
 from corpusmith.growth.base import GrowthInput, GrowthOperator
 from corpusmith.growth.options.smaller import SliceWidthConfig
-from corpusmith.growth.spaces import HEAD, HIDDEN, Weights, axes_of, parts_of, select, unit_sums, weights_of
-from corpusmith.growth.weights import encoder_of, head_of
+from corpusmith.growth.spaces import HIDDEN, select, spaces_of, unit_sums
+from corpusmith.growth.weights import Weights, model_of, parameters_of, weights_of
 from corpusmith.model.config import EncoderConfig
 from corpusmith.model.encoder import Encoder
 from corpusmith.model.heads import MaskedLanguageHead
@@ -76,8 +76,8 @@ class SliceWidth(GrowthOperator):
     def grow(self, given: GrowthInput) -> tuple[Encoder, MaskedLanguageHead | None]:
         """See the base class."""
         source, target = given.source.encoder.config, given.target
-        axes, weights = axes_of(source), weights_of(given.source)
-        sums = unit_sums(self._scores(given, weights), axes)
+        spaces, weights = spaces_of(source), weights_of(given.source.encoder, given.source.head)
+        sums = unit_sums(self._scores(given, weights), spaces)
         chosen = {HIDDEN: _best(sums[HIDDEN], target.hidden_size)}
         for layer in (f"layers.{number}" for number in range(source.layers)):
             chosen[f"{layer}.neurons"] = _best(sums[f"{layer}.neurons"], target.intermediate_size)
@@ -85,12 +85,11 @@ class SliceWidth(GrowthOperator):
             heads = _best(queries.sum(dim=1) + values.sum(dim=1), target.heads)
             chosen[f"{layer}.queries"] = _within(queries, heads, target.head_size)
             chosen[f"{layer}.values"] = _within(values, heads, target.head_size)
-        sliced = select(weights, axes, chosen)
+        sliced = select(weights, spaces, chosen)
         for name in sliced:
             if ".attention.qkv." in name and target.head_size != source.head_size:
                 sliced[name][: target.hidden_size] *= (target.head_size / source.head_size) ** 0.5
-        encoder, head = parts_of(sliced)
-        return encoder_of(target, encoder), head_of(target, head) if head else None
+        return model_of(target, sliced)
 
     def _scores(self, given: GrowthInput, weights: Weights) -> Weights:
         """For each weight that is looked at, how important it is."""
@@ -101,8 +100,7 @@ class SliceWidth(GrowthOperator):
             raise ModelError("importance by loss needs an objective, and there is none; set by = 'magnitude'.")
         encoder = copy.deepcopy(given.source.encoder).requires_grad_(True)
         head = None if given.source.head is None else copy.deepcopy(given.source.head).requires_grad_(True)
-        own = dict(encoder.named_parameters())
-        own |= {HEAD + name: tensor for name, tensor in (head.named_parameters() if head is not None else ())}
+        own = parameters_of(encoder, head)
         scores = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
         for batch in range(self.config.batches):
             gradients = torch.autograd.grad(given.loss(encoder, head, batch), list(own.values()), allow_unused=True)
