@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from tests.growth.examples import CASES, EXAMPLES, Example, operator, shapes
+from tests.growth.examples import CASES, EXAMPLES, WIDE, Example, operator, shape, shapes
 
 from corpusmith.growth.base import GrowthInput, grown_checkpoint
 from corpusmith.growth.registry import GROWTH
+from corpusmith.model.pooling import pool
 
 CLAIMING = [case for case in CASES if case.values[1].preserves]
 
@@ -26,12 +28,22 @@ def test_an_operator_claims_to_preserve_the_function_where_it_should(kind: str, 
     assert built.preserves_function(source, target) == example.preserves
 
 
+@pytest.mark.parametrize(("kind", "sizes"), [("identity", {"layers": 4}), ("fpi", WIDE)])
+def test_vectors_that_are_cut_are_preserved_too(kind: str, sizes: dict[str, int], model: Any, batch: Any) -> None:
+    source = replace(model(shape("bert")), cut_dimension=10)
+    given = GrowthInput(source, shape("bert", **sizes), torch.Generator().manual_seed(1))
+    grown = grown_checkpoint(operator(kind), given)
+    assert grown.dimension == 10
+    before, after = (pool(m.encoder(batch), batch, "mean")[:, : m.dimension] for m in (source, grown))
+    torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize(("kind", "example", "family"), CLAIMING)
 def test_what_claims_to_preserve_the_function_does(
     kind: str, example: Example, family: str, model: Any, batch: Any
 ) -> None:
-    shape, target = shapes(kind, example, family)
-    source = model(shape)
+    small, target = shapes(kind, example, family)
+    source = model(small)
     given = GrowthInput(source, target, torch.Generator().manual_seed(1))
     grown = grown_checkpoint(operator(kind, **example.options), given)
     with torch.no_grad():

@@ -81,6 +81,8 @@ def test_the_heaviest_dimensions_and_heads_stay(family: str, model: Any, batch: 
     assert torch.equal(found.head.dense.weight, source.head.dense.weight[kept][:, kept])
     assert torch.equal(found.head.bias, source.head.bias)
     assert found.parts == {}
+    cut = sliced(replace(source, cut_dimension=20), found.encoder.config)
+    assert (cut.cut_dimension, cut.dimension) == (None, 12)
     export_checkpoint(found, tmp_path, with_head=True)
     torch.testing.assert_close(load_checkpoint(tmp_path).encoder(batch), found.encoder(batch))
 

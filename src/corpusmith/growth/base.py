@@ -86,11 +86,15 @@ class GrowthOperator(ABC):
 def grown_checkpoint(operator: GrowthOperator, given: GrowthInput) -> Checkpoint:
     """The checkpoint that an operator makes, with all that belongs to it.
 
+    Where vectors are cut to their leading dimensions they stay so, unless the model becomes narrower: these are then
+    others, and fewer.
+
     Raises:
         ModelError: the operator cannot make that shape.
     """
     operator.check(given.source.encoder.config, given.target)
     encoder, head = operator.grow(given)
+    narrower = given.target.hidden_size < given.source.encoder.config.hidden_size
     shape = f"L{given.target.layers}-H{given.target.hidden_size}"
     return replace(
         given.source,
@@ -99,5 +103,5 @@ def grown_checkpoint(operator: GrowthOperator, given: GrowthInput) -> Checkpoint
         name=f"{given.source.name} (grown to {shape})",
         max_tokens=min(given.source.max_tokens, given.target.max_tokens),
         parts={},
-        cut_dimension=None,
+        cut_dimension=None if narrower else given.source.cut_dimension,
     )
