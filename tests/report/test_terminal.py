@@ -159,6 +159,9 @@ def test_lists_of_the_same_words_are_printed_once():
     unlike = printed(print_fertility, replace(SURVEY, base=base, gains=(replace(first, improved=(other,)), second)))
     assert "first: the most improved words" in unlike
     assert "second: the most improved words" in unlike
+    assert "Measured on 1,612,345 words, 10,000,000 of 123,456,789 characters" in words(unlike)
+    whole = printed(print_fertility, replace(SURVEY, total_characters=10_000_000))
+    assert "Measured on 1,612,345 words, 10,000,000 characters: the whole corpus." in words(whole)
     none = printed(print_fertility, replace(SURVEY, base=base, gains=(replace(first, improved=(other,)),)))
     assert "the costliest words" in none
 

@@ -33,11 +33,12 @@ def survey_vocabulary(
     base = checkpoint.tokenizer
     extended = make_tokenizer(extend, base, sample.texts, recipe.seed)
     learned = make_tokenizer(replace, base, sample.texts, recipe.seed)
+    name = "bytes" if replace.algorithm == "bytes" else f"{replace.algorithm} of these texts"
     return report_fertility(
         sample,
         recipe.model.base,
         base,
-        {f"with {extended.size - base.size:,} more pieces": extended, f"{replace.algorithm} of these texts": learned},
+        {f"with {extended.size - base.size:,} more pieces": extended, name: learned},
         encoding_speed(checkpoint, recipe.encoding.method),
         checkpoint.encoder.flops([TYPICAL_TOKENS]) / TYPICAL_TOKENS,
     )

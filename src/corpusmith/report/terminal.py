@@ -180,8 +180,12 @@ def print_fertility(report: FertilityReport, console: Console) -> None:
     for words, names in improved.items():
         splits = [(entry.word, entry.count, entry.before, entry.after) for entry in words]
         _print_splits(f"{' and '.join(names)}: the most improved words", splits, console)
-    measured = f"{report.words:,} words, {report.characters:,} of {report.total_characters:,} characters"
-    _print(console, f"Measured on {measured}; the corpus's tokens are estimated from them.", "dim")
+    measured = f"Measured on {report.words:,} words, {report.characters:,}"
+    if report.characters < report.total_characters:
+        rest = f"of {report.total_characters:,} characters; the corpus's tokens are estimated from them."
+    else:
+        rest = "characters: the whole corpus."
+    _print(console, f"{measured} {rest}", "dim")
     _print(
         console, "One pass takes each token through the base once; training on it takes 3 to 4 times as long.", "dim"
     )
