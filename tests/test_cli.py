@@ -305,7 +305,7 @@ def test_vocabularies_are_measured_and_nothing_is_written(
     algorithm: str, command: Command, base_model: Path, notes: Path
 ) -> None:
     before = sorted(notes.rglob("*"))
-    options = ["--base", base_model, "--algorithm", algorithm, "--size", "400", "--pieces", "10"]
+    options = ["--base", base_model, "--algorithm", algorithm, "--size", "600", "--pieces", "10"]
     ended = command("vocabulary", notes, *options, "--json")
     assert (ended.code, ended.err) == (0, "")
     report = json.loads(ended.out, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
