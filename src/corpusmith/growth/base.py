@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 
@@ -20,10 +20,7 @@ from corpusmith.model.config import EncoderConfig
 from corpusmith.model.encoder import Encoder
 from corpusmith.model.heads import MaskedLanguageHead
 
-if TYPE_CHECKING:
-    from torch import nn
-
-StepLoss = Callable[["Encoder", "nn.Module | None", int], torch.Tensor]
+StepLoss = Callable[[Encoder, MaskedLanguageHead | None, int], torch.Tensor]
 """The training loss of an encoder (and its masked-language head, where there is one) on the batch of this step, with
 gradient. Operators that are learned are learned with it."""
 

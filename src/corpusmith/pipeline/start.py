@@ -6,15 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import nn
 
 from corpusmith.artefact import Draft
 from corpusmith.errors import RecipeError
-from corpusmith.growth.base import GrowthInput, GrowthOperator, grown_checkpoint
+from corpusmith.growth.base import GrowthInput, grown_checkpoint
 from corpusmith.growth.registry import build_operator
+from corpusmith.model.arithmetic import best_device, fastest_precision
 from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.config import EncoderConfig
 from corpusmith.model.encoder import Encoder
+from corpusmith.model.heads import MaskedLanguageHead
 from corpusmith.model.huggingface import export_checkpoint
 from corpusmith.objective.base import Batch
 from corpusmith.objective.config import MaskedLanguageConfig
@@ -23,6 +24,7 @@ from corpusmith.pipeline.train import training_data
 from corpusmith.pipeline.workspace import Workspace
 from corpusmith.recipe import StartConfig
 from corpusmith.training.batches import batches_from
+from corpusmith.training.loop import computing_in
 from corpusmith.vocabulary.carry import carry
 from corpusmith.vocabulary.config import KeepConfig
 from corpusmith.vocabulary.fertility import report_fertility
@@ -116,15 +118,18 @@ class _CorpusLoss:
 
     def __init__(self, objective: MaskedLanguage, steps: int, seed: int) -> None:
         self.objective, self.seed, self.flops = objective, seed, 0.0
+        self.precision = fastest_precision(best_device())
         batches = batches_from(objective.lengths(), LEARNING_TOKENS, seed)
         self._examples = [next(batches) for _ in range(steps)]
 
-    def __call__(self, encoder: Encoder, head: nn.Module | None, step: int) -> torch.Tensor:
-        """The loss of this model on the batch of this step."""
+    def __call__(self, encoder: Encoder, head: MaskedLanguageHead | None, step: int) -> torch.Tensor:
+        """The loss of this encoder and this head on the batch of this step."""
         batch = self._batch(step)
         self.flops += self.objective.flops(encoder, batch)
+        assert head is not None, "grown from the head that `_with_loss` gave"
         self.objective.head = head
-        return self.objective.loss(encoder, batch).total
+        with computing_in(encoder, self.precision):
+            return self.objective.loss(encoder, batch).total
 
     def _batch(self, step: int) -> Batch:
         return self.objective.collate(self._examples[step], np.random.default_rng([self.seed, step]))
