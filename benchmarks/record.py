@@ -24,5 +24,9 @@ def write_results(path: Path, content: dict) -> None:
 
 def update_results(path: Path, part: str, content: dict) -> None:
     """Replace one part of a file of results, whose other parts were measured at other times."""
-    parts = json.loads(path.read_text(encoding="utf-8")).get("parts", {}) if path.exists() else {}
-    write_results(path, {"parts": parts | {part: {"date": environment.now(), **content}}})
+    write_results(path, {"parts": read_parts(path) | {part: {"date": environment.now(), **content}}})
+
+
+def read_parts(path: Path) -> dict[str, dict]:
+    """What `update_results` wrote, by part; empty where there is no such file."""
+    return json.loads(path.read_text(encoding="utf-8")).get("parts", {}) if path.exists() else {}

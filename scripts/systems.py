@@ -1,27 +1,33 @@
-"""Writes docs/systems.md: every objective, its paper, its file, what was measured of it and the verdict.
+"""Writes docs/systems.md: every objective, embedding transfer and growth operator, with its paper, its file, what was
+measured of it and the verdict.
 
-All of it is derived: methods from the registry, papers from the files' own citations, claims from
-`benchmarks/claims/table.py`, figures from the JSON files under `benchmarks/results/claims`. Nothing is edited by hand:
+All of it is derived: methods from the registries, papers from the files' own citations, claims from the programs that
+measure them, figures from the JSON files under `benchmarks/results/claims`. Nothing is edited by hand:
 a claim that is contradicted stands beside one that is confirmed. `tests/benchmarks/test_claims.py` compares the page
 with what this script makes; `make docs` writes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from benchmarks.claims import growth, vocabularies
 from benchmarks.claims.table import CLAIMS, Claim, citation_of, results_of, source_of
+from benchmarks.record import read_parts
 
+from corpusmith.growth.registry import GROWTH, GrowthConfig
 from corpusmith.objective.registry import OBJECTIVES, ObjectiveConfig
+from corpusmith.vocabulary.transfer.config import TransferConfig
+from corpusmith.vocabulary.transfer.registry import TRANSFERS
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "systems.md"
 NOT_MEASURED = "not measured yet"
-INTRODUCTION = """# Objectives and what became of their claims
+INTRODUCTION = """# Methods and what became of their claims
 
-Written by `make docs` from the registry, the claims (`benchmarks/claims/table.py`) and what
-`benchmarks/claims/objectives.py` measured; not edited by hand.
+Written by `make docs` from the registries, the claims and what the programs under `benchmarks/claims` measured; not
+edited by hand. Objectives come first.
 
 Each claim sets an objective against its paper's own baseline: same start, same FLOPs, same seeds, the same fine-tuning
 where there is one. The verdict follows from the 95% interval of the paired difference in nDCG@10, each query's scores
@@ -34,7 +40,15 @@ claims: of twenty true nulls one is expected below 0.05.
 is worth for search.
 
 The quick form takes cranfield and a cut of scifact, two seeds and little training; the full form all five collections,
-three seeds and more training. Where both were measured, the table shows the full one."""
+three seeds and more training. Where both were measured, the table shows the full one.
+
+Vocabularies and embedding transfers, and growth, stand [further below](#vocabularies)."""
+VOCABULARIES = """The same model over its own vocabulary, an extended and a replaced one, trained with the same FLOPs on
+pairs made from a corpus, and asked queries held out of it (`benchmarks/claims/vocabularies.py`): nDCG@10 of its
+vectors, paired, each corpus with the same weight."""
+GROWING = """A small model, trained, grown and trained on, against one of the large shape from random weights: the share
+of the latter's FLOPs that are left when the grown model has reached its last loss on passages held out
+(`benchmarks/claims/growth.py`), mean and 95% interval over seeds."""
 
 
 def main() -> None:
@@ -49,6 +63,7 @@ def page() -> str:
     parts = [INTRODUCTION, "## Verdicts", _overview(claims), "## Claims"]
     parts += [part for claim in claims for part in _section(claim)]
     parts += ["## All objectives", _methods(claims)]
+    parts += ["## Vocabularies", VOCABULARIES, *_vocabularies(), "## Growth", GROWING, *_growth()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -69,9 +84,9 @@ def _section(claim: Claim) -> Iterator[str]:
     """What is claimed, and each form's figures."""
     yield f"### {claim.name}"
     yield claim.statement
-    lines = [f"- Objective: {_written(claim.objective)}{_pairs(claim)}, in `{source_of(claim.kind)}`"]
+    lines = [f"- Objective: {_written(claim.objective)}{_pairs(claim)}, in `{source_of(claim.module)}`"]
     lines.append(f"- Against: {_written(claim.baseline) if claim.baseline else 'the start as it is'}")
-    lines.append(f"- Paper: {claim.paper or citation_of(claim.kind)}")
+    lines.append(f"- Paper: {claim.paper or citation_of(claim.module)}")
     yield "\n".join(lines)
     results = results_of(claim.name)
     if not results:
@@ -106,14 +121,64 @@ def _measured(form: str, result: dict[str, Any]) -> Iterator[str]:
 
 def _methods(claims: list[Claim]) -> str:
     """Every kind of objective, whether or not anything is claimed of it."""
+    made = {kind: [claim.name for claim in claims if claim.kind == kind] for kind in OBJECTIVES}
+    return _kinds(ObjectiveConfig, OBJECTIVES, made)
+
+
+def _kinds(
+    options: Any, registry: Mapping[str, tuple[str, str]], claims: Mapping[str, Sequence[str]] | None = None
+) -> str:
+    """Everything that a registry holds: what it does by its options' own words, file, paper, and claims."""
     summaries = {}
-    for config in get_args(get_args(ObjectiveConfig)[0]) or (get_args(ObjectiveConfig)[0],):
+    for config in get_args(get_args(options)[0]) or (get_args(options)[0],):
         summaries[config.model_fields["kind"].default] = " ".join((config.__doc__ or "").split())
-    rows = [["kind", "what it does", "file", "paper", "claims"]]
-    for kind in sorted(OBJECTIVES):
-        own = [f"[{claim.name}](#{_anchor(claim.name)})" for claim in claims if claim.kind == kind]
-        rows.append([f"`{kind}`", summaries[kind], f"`{source_of(kind)}`", citation_of(kind), ", ".join(own) or "none"])
+    rows = [["kind", "what it does", "file", "paper", *(["claims"] if claims else [])]]
+    for kind in sorted(registry):
+        module = registry[kind][0]
+        row = [f"`{kind}`", summaries[kind], f"`{source_of(module)}`", citation_of(module)]
+        if claims:
+            row.append(", ".join(f"[{name}](#{_anchor(name)})" for name in claims[kind]) or "none")
+        rows.append(row)
     return _table(rows)
+
+
+def _vocabularies() -> Iterator[str]:
+    """What became of the claims about vocabularies and transfers, by form and budget."""
+    parts = read_parts(vocabularies.FILE)
+    budgets = [(form, flops) for form in (vocabularies.QUICK, vocabularies.FULL) for flops in form.flops]
+    rows = [["claim", "start", "against", "corpora", "training", "difference", "by corpus", "verdict"]]
+    for name, claim in vocabularies.CLAIMS.items():
+        head = [f"{name}: {claim.statement}", f"`{claim.start}`", f"`{claim.baseline}`"]
+        before = len(rows)
+        for form, flops in budgets:
+            runs = {corpus: parts.get(vocabularies.part_name(form, corpus, flops)) for corpus in form.corpora}
+            found = {corpus: part for corpus, part in runs.items() if part is not None}
+            if len(found) < len(runs):
+                continue
+            judged = vocabularies.judge(claim, found)
+            single = (f"{corpus} {values['difference']:+.4f}" for corpus, values in judged["corpora"].items())
+            figures = [f"{flops:.0e} FLOPs", _effect(judged["pooled"]), ", ".join(single), f"**{judged['verdict']}**"]
+            rows.append([*head, ", ".join(found), *figures])
+        if len(rows) == before:
+            rows.append([*head, "", "", "", "", NOT_MEASURED])
+    yield _table(rows)
+    yield _kinds(TransferConfig, TRANSFERS)
+
+
+def _growth() -> Iterator[str]:
+    """What growing saved, way by way."""
+    parts = read_parts(growth.FILE)
+    rows = [["way", "small model", "the paper's figure", "form", "saved, source not counted", "counted", "verdict"]]
+    for name, way in growth.WAYS.items():
+        shape = ", ".join(f"{option} {value}" for option, value in way.source.items())
+        found = [(form.name, parts[key]) for form in growth.FORMS if (key := growth.part_name(name, form)) in parts]
+        for form, part in found:
+            saved = [growth.said(part[counted]) for counted in growth.COUNTED]
+            rows.append([name, shape, way.paper, form, *saved, f"**{part['verdict']}**"])
+        if not found:
+            rows.append([name, shape, way.paper, "", "", "", NOT_MEASURED])
+    yield _table(rows)
+    yield _kinds(GrowthConfig, GROWTH)
 
 
 def _strongest(results: dict[str, Any]) -> str:

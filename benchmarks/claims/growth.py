@@ -28,7 +28,7 @@ import torch
 from benchmarks.claims.default_preset import Lines
 from benchmarks.claims.search_settings import read_lines, write_records
 from benchmarks.claims.table import RESULTS, Fragment, verdict
-from benchmarks.record import update_results
+from benchmarks.record import read_parts, update_results
 from scipy.stats import t as student
 
 from corpusmith.artefact import locked
@@ -115,6 +115,9 @@ class Form:
 LARGE = {"hidden_size": 256, "layers": 4, "heads": 4, "intermediate_size": 1024}
 QUICK = Form("quick", "trials", 600, LARGE, 2, 4e13, 0.25, 4096, 1e-3, 24)
 FULL = Form("full", "trials", 3000, LARGE | {"layers": 6}, 3, 1e15, 0.25, 8192, 7e-4, 40)
+FORMS = (QUICK, FULL)
+COUNTED = ("without the source", "with the source")
+"""What a share saved counts: the small model's own training, or not."""
 
 Curve = list[tuple[float, float]]
 """FLOPs spent and the loss on what is held out, from the start on."""
@@ -132,9 +135,9 @@ class Harness:
         """All seeds of a way, and what it saved."""
         by_seed = [self._seed(way, seed) for seed in range(self.form.seeds)]
         found: dict[str, Any] = {"settings": self.settings(way), "by_seed": by_seed}
-        for counted in ("without the source", "with the source"):
+        for counted in COUNTED:
             found[counted] = _interval([seed["saved"][counted] for seed in by_seed])
-        deciding = found["with the source" if way.counted else "without the source"]
+        deciding = found[COUNTED[way.counted]]
         return found | {"verdict": verdict(deciding["low"], deciding["high"])}
 
     def settings(self, way: Way) -> dict[str, Any]:
@@ -270,19 +273,24 @@ def main() -> None:
     harness = Harness(Path(os.environ["CORPUSMITH_DATA"]), arguments.work, form)
     arguments.work.mkdir(parents=True, exist_ok=True)
     for name in arguments.ways:
-        part = f"{name}, {form.name}"
-        done = json.loads(arguments.results.read_text(encoding="utf-8"))["parts"] if arguments.results.exists() else {}
-        if done.get(part, {}).get("settings") == harness.settings(WAYS[name]):
+        part = part_name(name, form)
+        if read_parts(arguments.results).get(part, {}).get("settings") == harness.settings(WAYS[name]):
             print(f"{part}: measured before", flush=True)
             continue
         found = harness.measure(name, WAYS[name])
         update_results(arguments.results, part, found)
-        said = {
-            key: f"{value['mean']:.0%} [{value['low']:.0%}, {value['high']:.0%}]"
-            for key, value in found.items()
-            if "source" in key
-        }
-        print(f"{part}: {found['verdict']}, saved {said}", flush=True)
+        saved = (f"{counted} {said(found[counted])}" for counted in COUNTED)
+        print(f"{part}: {found['verdict']}, saved {', '.join(saved)}", flush=True)
+
+
+def part_name(name: str, form: Form) -> str:
+    """Under which name a way's results stand in the file."""
+    return f"{name}, {form.name}"
+
+
+def said(found: dict[str, float]) -> str:
+    """A share that was saved, for people."""
+    return f"{found['mean']:.0%} [{found['low']:.0%}, {found['high']:.0%}]"
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ or lies below 0 (contradicted here). "Here" is part of it: small models, small b
 from __future__ import annotations
 
 import ast
-import json
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from benchmarks.record import read_parts
 from pydantic import TypeAdapter, ValidationError
 
 from corpusmith.index.search import SearchSettings
@@ -54,6 +54,11 @@ class Claim:
     def kind(self) -> str:
         """The objective's kind."""
         return self.objective["kind"]
+
+    @property
+    def module(self) -> str:
+        """The module that holds the objective."""
+        return OBJECTIVES[self.kind][0]
 
     @property
     def needs_pairs(self) -> bool:
@@ -297,14 +302,14 @@ def verdict(low: float, high: float) -> Verdict:
     return "confirmed here" if low > 0 else "contradicted here" if high < 0 else "not distinguishable here"
 
 
-def source_of(kind: str) -> str:
-    """The file that holds an objective, from the root of the repository."""
-    return f"src/{OBJECTIVES[kind][0].replace('.', '/')}.py"
+def source_of(module: str) -> str:
+    """The file of a module, from the root of the repository."""
+    return f"src/{module.replace('.', '/')}.py"
 
 
-def citation_of(kind: str) -> str:
-    """What an objective's file says under "Citation", in one line; empty where it says nothing."""
-    found = find_spec(OBJECTIVES[kind][0])
+def citation_of(module: str) -> str:
+    """What a module's file says under "Citation", in one line; empty where it says nothing."""
+    found = find_spec(module)
     assert found is not None
     assert found.origin is not None
     text = ast.get_docstring(ast.parse(Path(found.origin).read_text(encoding="utf-8"))) or ""
@@ -314,8 +319,7 @@ def citation_of(kind: str) -> str:
 
 def results_of(name: str, folder: Path | None = None) -> dict[str, dict[str, Any]]:
     """What was measured for a claim, by form ("quick", "full"); empty where nothing was."""
-    path = (folder or RESULTS) / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8"))["parts"] if path.exists() else {}
+    return read_parts((folder or RESULTS) / f"{name}.json")
 
 
 def _kinds(fragment: Fragment) -> list[str]:

@@ -26,7 +26,7 @@ from benchmarks.claims.default_preset import Lines, comparison
 from benchmarks.claims.objectives import BASE, MEASURE, TRAINING, compared
 from benchmarks.claims.search_settings import read_lines, write_records
 from benchmarks.claims.table import RESULTS, Fragment, verdict
-from benchmarks.record import update_results
+from benchmarks.record import read_parts, update_results
 
 from corpusmith.artefact import locked
 from corpusmith.pipeline.comparison import HELD_OUT, Comparison
@@ -172,10 +172,9 @@ def main() -> None:
         parts = {}
         for corpus in form.corpora:
             name = part_name(form, corpus, flops)
-            done = json.loads(arguments.results.read_text())["parts"] if arguments.results.exists() else {}
-            if done.get(name, {}).get("settings") != settings(form):
+            if read_parts(arguments.results).get(name, {}).get("settings") != settings(form):
                 update_results(arguments.results, name, run(data, arguments.work, form, corpus, flops))
-            parts[corpus] = json.loads(arguments.results.read_text())["parts"][name]
+            parts[corpus] = read_parts(arguments.results)[name]
         for name, claim in CLAIMS.items():
             found = judge(claim, parts)
             effect = "{difference:+.4f} [{low:+.4f}, {high:+.4f}]".format(**found["pooled"])
