@@ -14,7 +14,10 @@ from corpusmith.errors import ModelError, RecipeError
 from corpusmith.model.huggingface import load_checkpoint
 from corpusmith.pipeline import build
 from corpusmith.pipeline.plan import make_plan
+from corpusmith.pipeline.settle import decide_growth, decide_vocabulary, settle, wanted_shape
+from corpusmith.recipe import parse_recipe, read_recipe
 from corpusmith.search import load
+from corpusmith.vocabulary.config import AutoConfig
 
 REPLACED = {"vocabulary": {"kind": "replace", "size": 400}, "transfer": {"kind": "subword"}}
 
@@ -85,6 +88,52 @@ def test_stages_after_the_first_keep_the_vocabulary(base_model: Path, documents:
     build(documents, recipe=recipe, out=tmp_path / "out")
     sizes = {load_checkpoint(tmp_path / "out" / "steps" / f"stage-{i}" / "model").tokenizer.size for i in (1, 2)}
     assert sizes == {load_checkpoint(tmp_path / "out" / "model").tokenizer.size}
+
+
+def test_what_is_left_open_is_decided_by_the_documents_and_written_down(
+    base_model: Path, documents: Path, tmp_path: Path
+) -> None:
+    recipe = recipe_for(base_model, start="auto")
+    assert recipe.start.is_open
+    settled = settle(recipe, [documents])
+    assert not settled.start.is_open
+    assert "tokens a word" in settled.start.reason
+    result = build(documents, recipe=recipe, out=tmp_path / "out")
+    assert read_recipe(tmp_path / "out" / "recipe.toml") == settled
+    assert any(settled.start.reason in sentence for sentence in result.summary["verdict"])
+
+
+def test_a_vocabulary_of_another_language_is_replaced_and_a_familiar_one_kept(
+    documents: Path, sentences: list[str], tmp_path: Path
+) -> None:
+    minilm = load_checkpoint("all-MiniLM-L6-v2")
+    recipe = parse_recipe({"stages": [STAGE], "start": "auto"}, "test")
+    words = ["Rechtsverordnung", "Bundesministerium", "Zustimmung", "Geltungsbereich", "Vorschriften", "Anwendung"]
+    rng = np.random.default_rng(0)
+    (tmp_path / "laws.txt").write_text("\n\n".join(" ".join(rng.choice(words, 40)) for _ in range(200)))
+    (tmp_path / "plain.txt").write_text("\n\n".join(["This is what the people say when they have the time."] * 200))
+    chosen = {
+        name: decide_vocabulary(AutoConfig(), recipe, [tmp_path / f"{name}.txt"], minilm)[0].kind
+        for name in ("laws", "plain")
+    }
+    assert chosen == {"laws": "replace", "plain": "keep"}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kinds"),
+    [
+        ({}, ()),
+        ({"layers": 3}, ("identity",)),
+        ({"layers": 1}, ("choose_layers",)),
+        ({"hidden_size": 64}, ("fpi",)),
+        ({"hidden_size": 16, "layers": 4}, ("slice_width", "identity")),
+        ({"hidden_size": 64, "layers": 1}, ("choose_layers", "fpi")),
+    ],
+)
+def test_operators_follow_from_the_two_shapes(base_model: Path, wanted: dict, kinds: tuple[str, ...]) -> None:
+    config = load_checkpoint(base_model).encoder.config
+    start = recipe_for(base_model, start={"growth": "auto"} | wanted).start
+    assert tuple(options.kind for options in decide_growth(config, wanted_shape(config, start))) == kinds
 
 
 @pytest.mark.parametrize(

@@ -476,10 +476,14 @@ def _value(text: str) -> Any:
 def _build(paths: list[Path], recipe: Recipe, out: Path, *, dry_run: bool = False) -> None:
     from corpusmith.pipeline import build
     from corpusmith.pipeline.plan import make_plan
+    from corpusmith.pipeline.settle import settle
     from corpusmith.progress import TerminalWatcher
     from corpusmith.report.terminal import print_evaluation, print_plan
 
     _refuse_inside_input(out, paths)
+    recipe = settle(recipe, paths)
+    if recipe.start.reason:
+        say(console, f"Start: {recipe.start.reason}.")
     plan = make_plan(paths, recipe, out)
     print_plan(plan, console)
     _warn_of_scarcity(plan, out)

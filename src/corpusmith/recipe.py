@@ -28,7 +28,7 @@ from corpusmith.retrieval.encoding import EncodingConfig
 from corpusmith.retrieval.pairs import PairsConfig
 from corpusmith.training.budget import BudgetConfig
 from corpusmith.training.config import TrainingConfig
-from corpusmith.vocabulary.config import KeepConfig, VocabularyConfig
+from corpusmith.vocabulary.config import AutoConfig, KeepConfig, VocabularyConfig
 from corpusmith.vocabulary.transfer.config import FocusConfig, TransferConfig
 
 DEFAULT_PRESET = "default"
@@ -61,17 +61,34 @@ class StartConfig(Config):
     """Width of the feed-forward part wanted; in the base's proportion to the hidden size unless given."""
     heads: int | None = Field(default=None, ge=1, le=4096)
     """Attention heads wanted; as large as the base's unless given."""
-    growth: tuple[GrowthConfig, ...] = ()
+    growth: tuple[GrowthConfig, ...] | Literal["auto"] = ()
     """The operators that make the base's shape the one wanted, one after the other; each changes what it can of depth
-    and width. `kind` selects them."""
+    and width. `kind` selects them; "auto" takes what preserves the function."""
+    reason: str = ""
+    """Why this start; written where "auto" has decided."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_auto(cls, value: Any) -> Any:
+        return {"vocabulary": {"kind": "auto"}, "growth": "auto"} if value == "auto" else value
 
     @model_validator(mode="after")
     def _shape_and_operators(self) -> StartConfig:
         if self.changes_shape and not self.growth:
             raise ValueError("another shape is wanted, and no operator makes it; name one in growth")
-        if self.growth and not self.changes_shape:
+        if self.growth and self.growth != "auto" and not self.changes_shape:
             raise ValueError("operators are named and no other shape; give layers or hidden_size, or leave growth out")
         return self
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything of it is to be decided yet (`pipeline.settle`)."""
+        return isinstance(self.vocabulary, AutoConfig) or self.growth == "auto"
+
+    @property
+    def operators(self) -> tuple[GrowthConfig, ...]:
+        """The operators of growth; none where they are to be decided yet."""
+        return self.growth if isinstance(self.growth, tuple) else ()
 
     @property
     def changes_vocabulary(self) -> bool:
@@ -154,7 +171,7 @@ class Recipe(Config):
     model: ModelConfig = ModelConfig()
     """Where weights come from."""
     start: StartConfig = StartConfig()
-    """What becomes of the base before training."""
+    """What becomes of the base before training. `start = "auto"` decides by a sample of the documents."""
     encoding: EncodingConfig = EncodingConfig()
     """How vectors are computed."""
     lexical: LexicalConfig = LexicalConfig()

@@ -35,6 +35,7 @@ from corpusmith.index.search import Mode
 from corpusmith.pipeline.chain import Silent, Step, Watcher
 from corpusmith.pipeline.finish import KNOWN_ITEM_NOTE
 from corpusmith.pipeline.run import chain, resolve_recipe, run_steps
+from corpusmith.pipeline.settle import settle
 from corpusmith.pipeline.workspace import STEPS, Workspace
 from corpusmith.recipe import Recipe
 from corpusmith.report.base import ComparedRecipe, ComparisonSummary, Evaluation
@@ -110,9 +111,10 @@ def compare(
     """
     environment.keep_freed_memory()
     wanted = parse_budget(budget) if isinstance(budget, str) else budget
+    corpus = [Path(path) for path in paths]
     comparison = Comparison(
-        [Path(path) for path in paths],
-        named_recipes(recipes),
+        corpus,
+        {name: settle(recipe, corpus) for name, recipe in named_recipes(recipes).items()},
         wanted,
         Path(out),
         range(seeds),

@@ -18,7 +18,8 @@ from corpusmith.artefact import Draft, locked, write_whole
 from corpusmith.model.huggingface import load_checkpoint
 from corpusmith.pipeline import finish, prepare, train
 from corpusmith.pipeline.chain import Silent, Step, Watcher, run
-from corpusmith.pipeline.start import SHAPE, make_growth, make_vocabulary
+from corpusmith.pipeline.settle import SHAPE, settle
+from corpusmith.pipeline.start import make_growth, make_vocabulary
 from corpusmith.pipeline.summary import summarise, write_outputs
 from corpusmith.pipeline.workspace import Workspace, fingerprint
 from corpusmith.recipe import DEFAULT_PRESET, Recipe, StageConfig, preset, read_recipe, to_toml
@@ -56,6 +57,7 @@ def build(
     chosen = resolve_recipe(recipe)
     if minutes is not None:
         chosen = chosen.with_overrides({"budget.minutes": minutes})
+    chosen = settle(chosen, [Path(path) for path in paths])
     work = Workspace([Path(path) for path in paths], chosen, Path(out), watcher or Silent())
     steps = chain(work)
     with locked(work.folder):

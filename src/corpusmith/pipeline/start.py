@@ -13,27 +13,25 @@ from corpusmith.growth.base import GrowthInput, grown_checkpoint
 from corpusmith.growth.registry import build_operator
 from corpusmith.model.arithmetic import best_device, fastest_precision
 from corpusmith.model.checkpoint import Checkpoint
-from corpusmith.model.config import EncoderConfig
 from corpusmith.model.encoder import Encoder
 from corpusmith.model.heads import MaskedLanguageHead
 from corpusmith.model.huggingface import export_checkpoint
 from corpusmith.objective.base import Batch
 from corpusmith.objective.config import MaskedLanguageConfig
 from corpusmith.objective.masked_language import MaskedLanguage
+from corpusmith.pipeline.settle import SHAPE, wanted_shape
 from corpusmith.pipeline.train import training_data
 from corpusmith.pipeline.workspace import Workspace
 from corpusmith.recipe import StartConfig
 from corpusmith.training.batches import batches_from
 from corpusmith.training.loop import computing_in
 from corpusmith.vocabulary.carry import carry
-from corpusmith.vocabulary.config import KeepConfig
+from corpusmith.vocabulary.config import ExtendConfig, ReplaceConfig
 from corpusmith.vocabulary.fertility import report_fertility
 from corpusmith.vocabulary.make import make_tokenizer
 from corpusmith.vocabulary.sample import sample_corpus
 from corpusmith.vocabulary.transfer.registry import build_transfer
 
-SHAPE = ("layers", "hidden_size", "intermediate_size", "heads")
-"""The options that say which shape is wanted."""
 LEARNING_TOKENS = 8192
 """Tokens of a batch with which operators are learned."""
 
@@ -41,7 +39,7 @@ LEARNING_TOKENS = 8192
 def make_vocabulary(work: Workspace, draft: Draft) -> None:
     """The base over another vocabulary; what that does to the corpus's words goes into the manifest."""
     options, base, seed = work.recipe.start.vocabulary, work.checkpoint_of(""), work.recipe.seed
-    assert not isinstance(options, KeepConfig)
+    assert isinstance(options, ExtendConfig | ReplaceConfig)
     sample = sample_corpus(work.corpus, options.sample_characters, seed)
     tokenizer = make_tokenizer(options, base.tokenizer, sample.texts, seed)
     transfer = build_transfer(work.recipe.start.transfer)
@@ -62,7 +60,7 @@ def make_growth(work: Workspace, draft: Draft) -> None:
     checkpoint = work.checkpoint_of("vocabulary" if start.changes_vocabulary else "")
     wanted = wanted_shape(checkpoint.encoder.config, start)
     flops = 0.0
-    for number, options in enumerate(start.growth):
+    for number, options in enumerate(start.operators):
         operator, config = build_operator(options), checkpoint.encoder.config
         target = operator.reaches(config, wanted)
         if target == config:
@@ -85,20 +83,6 @@ def make_growth(work: Workspace, draft: Draft) -> None:
     _export(checkpoint, draft)
 
 
-def wanted_shape(base: EncoderConfig, start: StartConfig) -> EncoderConfig:
-    """The base's config with the sizes that the recipe wants; what it does not say follows the base's proportions, and
-    which layers see a window the base's order."""
-    width, layers = start.hidden_size or base.hidden_size, start.layers or base.layers
-    return replace(
-        base,
-        layers=layers,
-        windowed=tuple(base.windowed[number % base.layers] for number in range(layers)) if base.windowed else (),
-        hidden_size=width,
-        intermediate_size=start.intermediate_size or round(base.intermediate_size * width / base.hidden_size),
-        heads=start.heads or max(1, width // base.head_size),
-    )
-
-
 def encoder_to_train(work: Workspace) -> Encoder:
     """An encoder of about the size that training begins with, without memory of its own: a vocabulary learned from a
     small corpus can turn out smaller than was asked for."""
@@ -110,7 +94,7 @@ def encoder_to_train(work: Workspace) -> Encoder:
 
 def learning_tokens(start: StartConfig) -> int:
     """How many tokens the operators learn from."""
-    return LEARNING_TOKENS * sum(build_operator(options).steps for options in start.growth)
+    return LEARNING_TOKENS * sum(build_operator(options).steps for options in start.operators)
 
 
 class _CorpusLoss:

@@ -101,7 +101,9 @@ def _link(name: str, manifest: Manifest, reused: bool) -> report.Link:
 
 def _verdict(work: Workspace, evaluations: list[report.Evaluation]) -> list[str]:
     """Plain sentences: what was chosen and what it brought."""
-    sentences = [
+    reason = work.recipe.start.reason
+    sentences = [f"Start: {reason}."] if reason else []
+    sentences += [
         f"{choice['what'].capitalize()}: {choice['chosen']}. {choice['reason']}" for choice in work.choice["choices"]
     ]
     for evaluation in evaluations:

@@ -12,7 +12,15 @@ Algorithm = Literal["wordpiece", "unigram", "bpe", "bytes"]
 """How a vocabulary is learned and texts are cut by it."""
 
 
-class LearnedOptions(Config):
+class VocabularyOptions(Config):
+    """Base of all options."""
+
+    def entries(self, base: int) -> int:
+        """How many entries there will be at most, where the base has so many."""
+        return base
+
+
+class LearnedOptions(VocabularyOptions):
     """What vocabularies that are learned from the corpus have in common."""
 
     sample_characters: int = Field(default=10_000_000, ge=1000, le=1_000_000_000)
@@ -20,15 +28,11 @@ class LearnedOptions(Config):
     default changes few pieces."""
 
 
-class KeepConfig(Config):
+class KeepConfig(VocabularyOptions):
     """The base's vocabulary stays as it is."""
 
     kind: Literal["keep"] = "keep"
     """The base's own vocabulary."""
-
-    def entries(self, base: int) -> int:
-        """How many entries there will be at most, where the base has so many."""
-        return base
 
 
 class ExtendConfig(LearnedOptions):
@@ -55,7 +59,7 @@ class ExtendConfig(LearnedOptions):
     """Entries of the vocabulary learned from the corpus and the general text, for choose = 'balanced'. 300 to 1e6."""
 
     def entries(self, base: int) -> int:
-        """How many entries there will be at most, where the base has so many."""
+        """See the base class."""
         return base + self.pieces
 
     @model_validator(mode="after")
@@ -87,9 +91,20 @@ class ReplaceConfig(LearnedOptions):
     Devanagari). Unset: as the base's tokenizer does where it is of the same algorithm, else not."""
 
     def entries(self, base: int) -> int:
-        """How many entries there will be at most, where the base has so many."""
+        """See the base class."""
         return self.size
 
 
-VocabularyConfig = Annotated[KeepConfig | ExtendConfig | ReplaceConfig, Field(discriminator="kind")]
+class AutoConfig(VocabularyOptions):
+    """Kept, extended or replaced, as the documents want it: decided on a sample, before a build begins."""
+
+    kind: Literal["auto"] = "auto"
+    """What a sample of the documents says."""
+
+    sample_characters: int = Field(default=2_000_000, ge=1000, le=1_000_000_000)
+    """How much of the documents is looked at. Characters, 1000 to 1e9."""
+
+
+DecidedVocabulary = KeepConfig | ExtendConfig | ReplaceConfig
+VocabularyConfig = Annotated[DecidedVocabulary | AutoConfig, Field(discriminator="kind")]
 """What becomes of the vocabulary; `kind` says which."""

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from corpusmith.corpus.config import CorpusConfig
 from corpusmith.corpus.read import read
-from corpusmith.vocabulary.config import KeepConfig, ReplaceConfig, VocabularyConfig
+from corpusmith.vocabulary.config import DecidedVocabulary, KeepConfig, ReplaceConfig
 from corpusmith.vocabulary.extend import extend_tokenizer
 from corpusmith.vocabulary.sample import sample_documents
 from corpusmith.vocabulary.tokenizer import Tokenizer
 from corpusmith.vocabulary.train import train_tokenizer
 
 
-def make_tokenizer(options: VocabularyConfig, source: Tokenizer, texts: Sequence[str], seed: int) -> Tokenizer:
+def make_tokenizer(options: DecidedVocabulary, source: Tokenizer, texts: Sequence[str], seed: int) -> Tokenizer:
     """The tokenizer that the options make of the base's.
 
     Args:
