@@ -208,15 +208,26 @@ def test_whatever_was_done_an_index_equals_one_built_afresh(tmp_path_factory, st
     assert one.scores == pytest.approx(other.scores, rel=1e-6)
 
 
+def test_postings_are_searched_where_they_lie(tmp_path: Path) -> None:
+    index_of(TEXTS).save(tmp_path)
+    opened = LexicalIndex.open(tmp_path)
+    opened.search(["heat"], 3)
+    assert np.shares_memory(opened._weights.indices, opened._postings.columns)
+    assert np.shares_memory(opened._weights.data, opened._postings.weights)
+
+
 def test_an_index_made_on_the_disk_is_the_one_made_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from corpusmith.index import lexical, postings
 
     monkeypatch.setattr(lexical, "TEXTS_A_CHUNK", 7)
     monkeypatch.setattr(postings, "POSTINGS_A_BLOCK", 20)
+    monkeypatch.setattr(postings, "TERMS_AT_ONCE", 20)
     rng = np.random.default_rng(0)
     texts = [" ".join(f"w{word}" for word in rng.zipf(1.5, 12) if word < 200) for _ in range(60)]
     folders = {}
-    for name, spool in (("memory", None), ("disk", tmp_path / "spool")):
+    for name, spool in (("disk", tmp_path / "spool"), ("memory", None)):
+        if name == "memory":
+            monkeypatch.undo()
         folders[name] = tmp_path / name
         for folder in (folders[name], *([spool] if spool else [])):
             folder.mkdir()

@@ -33,7 +33,7 @@ from corpusmith.config import Config
 from corpusmith.errors import ArtefactError
 from corpusmith.index.analysis import Analyser, languages
 from corpusmith.index.base import new_rows
-from corpusmith.index.postings import Part, Postings, all_terms, count
+from corpusmith.index.postings import Part, Postings, count, counted_terms
 from corpusmith.retrieval.base import Ranking, rank
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class LexicalIndex:
         """The parts as one, its rows in the order of their ids."""
         from scipy.sparse import vstack
 
-        terms = all_terms(parts)
+        terms, _ = counted_terms(parts)
         matrices = [part.matrix(terms) for part in parts]
         return Part.of(vstack(matrices, format="csr")[np.argsort(ids)], terms)
 

@@ -50,13 +50,8 @@ class Postings(NamedTuple):
 
         The three largest arrays are files in the folder `spool` if one is given.
         """
-        terms = all_terms(parts)
+        terms, indptr = counted_terms(parts, spool)
         lengths = np.concatenate([np.zeros(0, dtype=np.int32), *(part.lengths for part in parts)])
-        document_frequencies = np.zeros(len(terms), dtype=np.int64)
-        for part in parts:
-            document_frequencies[np.searchsorted(terms, part.terms)] += np.diff(part.starts)
-        indptr = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(document_frequencies)])
-        rarities = np.log1p((len(lengths) - document_frequencies + 0.5) / (document_frequencies + 0.5))
         mean_length = max(lengths.mean(), 1.0) if len(lengths) else 1.0
         slowness = (k1 * (1 - b + b * lengths / mean_length)).astype(np.float32)
         types = {"columns": np.int32, "frequencies": np.uint16, "weights": np.float32}
@@ -67,14 +62,22 @@ class Postings(NamedTuple):
             numbers, columns[block], occurrences = _merged(parts, terms, first, stop)
             frequencies[block] = occurrences
             counts = occurrences.astype(np.float32)
-            weights[block] = rarities[numbers].astype(np.float32) * (counts / (counts + slowness[columns[block]]))
+            passages = np.diff(indptr[first : stop + 1])
+            rarities = np.log1p((len(lengths) - passages + 0.5) / (passages + 0.5)).astype(np.float32)
+            weights[block] = rarities[numbers - first] * (counts / (counts + slowness[columns[block]]))
         return cls(terms, indptr, columns, frequencies, weights)
 
     def matrix(self, values: np.ndarray, n_passages: int) -> csr_array:
-        """`[V, N]` terms x passages holding `values[P]`: weights to search, frequencies to count on."""
+        """`[V, N]` terms x passages holding `values[P]`: weights to search, frequencies to count on.
+
+        SciPy wants one type for both kinds of places, and would copy the columns into that of `indptr`; so that takes
+        theirs, where it can (below 2^31 postings).
+        """
         from scipy.sparse import csr_array
 
-        return csr_array((values, self.columns, self.indptr), shape=(len(self.indptr) - 1, n_passages))
+        small = self.indptr[-1] <= np.iinfo(self.columns.dtype).max
+        indptr = self.indptr.astype(self.columns.dtype) if small else self.indptr
+        return csr_array((values, self.columns, indptr), shape=(len(indptr) - 1, n_passages))
 
     def save(self, folder: Path) -> None:
         """Write the arrays into `folder`."""
@@ -146,15 +149,55 @@ def _term_ranges(indptr: np.ndarray) -> Iterator[tuple[int, int]]:
         yield first, (first := max(first + 1, min(stop, n_terms)))
 
 
-def all_terms(parts: Sequence[Part]) -> np.ndarray:
-    """`uint64[V]` every term of the parts, ascending."""
-    known, waiting, size = np.zeros(0, dtype=np.uint64), [], 0
-    for part in parts:
-        waiting.append(part.terms)
-        size += len(part.terms)
-        if size > max(TERMS_AT_ONCE, len(known)):
-            known, waiting, size = np.unique(np.concatenate([known, *waiting])), [], 0
-    return np.unique(np.concatenate([known, *waiting]))
+def counted_terms(parts: Sequence[Part], spool: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """`uint64[V]`, every term of the parts, ascending, and `int64[V+1]`, where the passages of each begin when those
+    of all terms are laid end to end. Both are files in the folder `spool` if one is given.
+
+    A range of hashes is put together at a time: they are spread evenly.
+    """
+    terms, ends = _Growing(spool, "terms", np.uint64), _Growing(spool, "ends", np.int64)
+    ends.append(np.zeros(1, dtype=np.int64))
+    ranges = 1 + sum(len(part.terms) for part in parts) // TERMS_AT_ONCE
+    edges = [number * 2**64 // ranges for number in range(ranges)]
+    last = 0
+    for low, high in zip(edges, [*edges[1:], 2**64], strict=True):
+        found, counts = [np.zeros(0, dtype=np.uint64)], [np.zeros(0, dtype=np.int64)]
+        for part in parts:
+            start = np.searchsorted(part.terms, np.uint64(low))
+            stop = np.searchsorted(part.terms, np.uint64(high - 1), side="right")
+            found.append(part.terms[start:stop])
+            counts.append(np.diff(part.starts[start : stop + 1]))
+        distinct, places = np.unique(np.concatenate(found), return_inverse=True)
+        passages = np.zeros(len(distinct), dtype=np.int64)
+        np.add.at(passages, places, np.concatenate(counts))
+        terms.append(distinct)
+        ends.append(last + np.cumsum(passages))
+        last += int(passages.sum())
+    return terms.whole(), ends.whole()
+
+
+class _Growing:
+    """An array that grows at its end, in memory or in a file."""
+
+    def __init__(self, spool: Path | None, name: str, dtype: type) -> None:
+        self._path, self._dtype = (spool / name if spool else None), dtype
+        self._parts: list[np.ndarray] = []
+
+    def append(self, values: np.ndarray) -> None:
+        """Add values at the end."""
+        if self._path is None:
+            self._parts.append(values)
+            return
+        with self._path.open("ab") as file:
+            file.write(values.tobytes())
+
+    def whole(self) -> np.ndarray:
+        """The array; a file is mapped."""
+        if self._path is None:
+            return np.concatenate(self._parts)
+        if self._path.stat().st_size == 0:
+            return np.zeros(0, dtype=self._dtype)
+        return np.asarray(np.memmap(self._path, dtype=self._dtype, mode="r"))
 
 
 def _merged(
