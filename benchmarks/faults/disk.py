@@ -85,9 +85,9 @@ def disturbed(victim: Victim, folders: list[Path], what: str, place: str, fault:
     folder = folders.pop()
     shutil.rmtree(folder, ignore_errors=True)
     command = (*victim.command, "--out", folder)
-    ended = yield command, replace(fault, pattern=fault.pattern.replace(str(victim.folder), str(folder)))
+    ended = yield command, replace(fault, pattern=fault.pattern.replace(str(victim.folder), str(folder))), None
     broken = _not_whole(folder)
-    again = yield command, Fault()
+    again = yield command, Fault(), None
     odd = differences(content_of(folder), victim.expected) if again.code == 0 else [f"exit code {again.code}"]
     sound = (ended.code == 0 or one_sentence(ended)) and not broken and not odd
     said = ended.err.strip()[-300:].replace(str(folder), "OUT")

@@ -1,10 +1,11 @@
 """Killed at random moments and started again by the same command, a build ends with the same bytes.
 
-A build with one stage for each objective is run once to its end. Then it is killed with SIGKILL, again and again: at a
+For each objective a build with one stage is run once to its end. Then it is killed with SIGKILL, again and again: at a
 random one of all its changes to the disk (some in the middle of a write), while it writes a checkpoint, between a step
 and its line in the log, between an evaluation and its record, while the index is put together, and after a random time,
 which is mostly in the middle of computing. Whenever a run gets to its end all the same, its folder is compared with the
-first one, file by file, and the next begins in an empty folder.
+first one, file by file, and the next begins in an empty folder. With `--together` one build has a stage for each of the
+objectives.
 
     python -m benchmarks.faults.kills
 """
@@ -12,15 +13,27 @@ first one, file by file, and the next begins in an empty folder.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
+import signal
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from benchmarks.faults.launcher import CHANGES, KILL, TORN, WRITE, Ended, Fault, Launcher, require_interposition
+from benchmarks.faults.launcher import (
+    CHANGES,
+    KILL,
+    TORN,
+    WRITE,
+    Ended,
+    Fault,
+    Launcher,
+    Order,
+    Trial,
+    require_interposition,
+)
 from benchmarks.faults.material import OBJECTIVES, content_of, differences, write_corpus, write_model, write_recipe
 from benchmarks.record import RESULTS, update_results
 
@@ -48,17 +61,17 @@ class Victim:
     whole: Ended
     expected: dict[str, str]
 
-    def kill(self, moment: str, rng: np.random.Generator) -> Ended:
+    def kill(self, moment: str, rng: np.random.Generator) -> Order:
         """Run the command, and kill it at a random one of these moments, if it gets that far."""
         arguments = [*self.command, "--out", self.folder]
         settings = MOMENTS[moment]
         if settings is None:
-            return self.launcher.run(*arguments, seconds=rng.uniform(0.1, 0.7) * self.seconds)
+            return arguments, Fault(), rng.uniform(0.1, 0.7) * self.seconds
         kind, operations, pattern = settings
         reached = sum(pattern in operation for operation in self.whole.operations)
         # What was done before is not done again: an early moment is met by more of the attempts.
         at = int(rng.integers(1, max(2, reached // 3)))
-        return self.launcher.run(*arguments, fault=Fault(kind, at, operations, pattern))
+        return arguments, Fault(kind, at, operations, pattern), None
 
 
 def options(document: str, tokens: int, objectives: tuple[str, ...]) -> argparse.ArgumentParser:
@@ -72,7 +85,8 @@ def options(document: str, tokens: int, objectives: tuple[str, ...]) -> argparse
 
 
 def make_victim(launcher: Launcher, scratch: Path, objectives: tuple[str, ...], tokens: int) -> Victim:
-    """Write the material, and build from it once without interruption."""
+    """Write the material into a folder, and build from it once without interruption."""
+    scratch.mkdir(parents=True, exist_ok=True)
     corpus, model = write_corpus(scratch / "corpus"), write_model(scratch / "model")
     recipe = write_recipe(scratch / "recipe.toml", model, {"tokens": tokens}, objectives)
     command: list[str | Path] = ["build", corpus, "--recipe", recipe]
@@ -84,23 +98,27 @@ def make_victim(launcher: Launcher, scratch: Path, objectives: tuple[str, ...], 
     return Victim(launcher, command, scratch / "killed", seconds, whole, content_of(scratch / "whole"))
 
 
-def murder(victim: Victim, kills: int, seed: int) -> Iterator[dict]:
-    """Kill `kills` times; one record for each attempt, and for each end a comparison with the uninterrupted run."""
-    rng, done, names, runs = np.random.default_rng(seed), 0, list(MOMENTS), 0
+def murder(victim: Victim, objectives: tuple[str, ...], kills: int, seed: int) -> Trial[dict]:
+    """Kill `kills` times: where each happened, and for each end what differs from the uninterrupted run."""
+    rng, names = np.random.default_rng(seed), list(MOMENTS)
+    killed: list[dict] = []
+    runs: list[dict] = []
     while True:
-        moment = names[done % len(names)] if done < kills else ""
-        ended = victim.kill(moment, rng) if moment else victim.launcher.run(*victim.command, "--out", victim.folder)
-        if ended.code == -9:
-            done += 1
+        moment = names[len(killed) % len(names)] if len(killed) < kills else ""
+        whole = ([*victim.command, "--out", victim.folder], Fault(), None)
+        ended = yield victim.kill(moment, rng) if moment else whole
+        if ended.code == -signal.SIGKILL:
             where = ended.operations[-1].replace(str(victim.folder), "") if moment != names[-1] else ""
-            yield {"moment": moment, "operation": where, "step": _last_step(ended)}
+            killed.append({"moment": moment, "operation": where, "step": _last_step(ended)})
             continue
-        runs += 1
         odd = differences(content_of(victim.folder), victim.expected) if ended.code == 0 else []
-        yield {"run": runs, "kills_so_far": done, "code": ended.code, "differs": odd, "error": ended.err[-500:]}
-        if ended.code or odd or done >= kills:
-            return
+        runs.append({"kills_so_far": len(killed), "code": ended.code, "differs": odd, "error": ended.err[-500:]})
         shutil.rmtree(victim.folder)
+        if ended.code or odd or len(killed) >= kills:
+            break
+    same = len(killed) >= kills and all(run["code"] == 0 and not run["differs"] for run in runs)
+    found = {"objectives": objectives, "files_compared": len(victim.expected), "kills": killed, "runs": runs}
+    return found | {"same_bytes": same}
 
 
 def _last_step(ended: Ended) -> str:
@@ -111,36 +129,33 @@ def _last_step(ended: Ended) -> str:
 
 def main() -> None:
     """Kill, compare, write what happened; exit code 1 if a run ended with other bytes."""
-    parser = options(__doc__, tokens=120_000, objectives=OBJECTIVES)
-    parser.add_argument("--kills", type=int, default=20)
+    parser = options(__doc__, tokens=12_000, objectives=OBJECTIVES)
+    parser.add_argument("--kills", type=int, default=20, help="for each build")
+    parser.add_argument("--together", action="store_true", help="one build with all objectives")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="builds that run at a time")
     arguments = parser.parse_args()
     require_interposition("benchmarks.faults.kills")
-    with tempfile.TemporaryDirectory() as scratch:
-        launcher = Launcher(Path(scratch), arguments.threads)
-        victim = make_victim(launcher, Path(scratch), tuple(arguments.objectives), arguments.tokens)
-        print(
-            f"uninterrupted: {victim.seconds:.1f} s, {len(victim.whole.operations):,} changes to the disk", flush=True
-        )
-        records = []
-        for record in murder(victim, arguments.kills, arguments.seed):
-            records.append(record)
-            print(record, flush=True)
-    killed = [record for record in records if "moment" in record]
-    runs = [record for record in records if "run" in record]
-    same = len(killed) >= arguments.kills and all(run["code"] == 0 and not run["differs"] for run in runs)
-    content = {
-        "objectives": arguments.objectives,
-        "seed": arguments.seed,
-        "threads": arguments.threads,
-        "files_compared": len(victim.expected),
-        "kills": killed,
-        "runs": runs,
-        "same_bytes": same,
-    }
+    together, each = tuple(arguments.objectives), [(kind,) for kind in arguments.objectives]
+    groups = [together] if arguments.together else each
+    with tempfile.TemporaryDirectory() as name:
+        launcher = Launcher(Path(name))
+
+        def trial(number: int, group: tuple[str, ...]) -> Trial[dict]:
+            victim = make_victim(launcher, Path(name) / f"build-{number}", group, arguments.tokens)
+            return murder(victim, group, arguments.kills, arguments.seed + number)
+
+        builds = []
+        for found in launcher.run_trials((trial(*entry) for entry in enumerate(groups)), arguments.jobs):
+            builds.append(found)
+            ended = f"{len(found['kills'])} kills, {len(found['runs'])} runs to the end"
+            print(f"{', '.join(found['objectives'])}: {ended}, same bytes: {found['same_bytes']}", flush=True)
+            if not found["same_bytes"]:
+                print(found["runs"][-1], flush=True)
+    builds.sort(key=lambda found: groups.index(found["objectives"]))
+    same = all(found["same_bytes"] for found in builds)
+    content = {"seed": arguments.seed, "tokens": arguments.tokens, "builds": builds, "same_bytes": same}
     update_results(arguments.results, "kills", content)
-    print(f"{len(killed)} kills, {len(runs)} runs to the end, same bytes: {same}")
     raise SystemExit(0 if same else 1)
 
 

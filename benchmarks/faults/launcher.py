@@ -8,6 +8,7 @@ computes nothing (a fork must not inherit half of a thread pool), and forks for 
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import shutil
 import signal
@@ -49,7 +50,9 @@ class Ended:
 
 
 Outcome = TypeVar("Outcome")
-Trial = Generator[tuple[Sequence[str | Path], Fault], Ended, Outcome]
+Order = tuple[Sequence[str | Path], Fault, float | None]
+"""A command, what happens to it, and after how many seconds it is killed, if at all."""
+Trial = Generator[Order, Ended, Outcome]
 """Asks for commands to be run, is told how each has ended, and comes to a result."""
 
 
@@ -95,12 +98,7 @@ class Launcher:
     ) -> Ended:
         """Run a command to its end, or kill it after so many seconds."""
         child = self.start(arguments, fault or Fault(), prepare)
-        if seconds is not None:
-            limit = time.monotonic() + seconds
-            while time.monotonic() < limit and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-                time.sleep(0.002)
-            os.kill(child, signal.SIGKILL)
-        return self.wait(child)
+        return self.wait(_first_ended({child: _limit(seconds)}))
 
     def start(
         self, arguments: Sequence[str | Path], fault: Fault, prepare: Callable[[ctypes.CDLL], object] | None = None
@@ -122,17 +120,23 @@ class Launcher:
 
     def run_trials(self, trials: Iterable[Trial[Outcome]], jobs: int) -> Iterator[Outcome]:
         """The results of trials, so many of which run at a time, as they end."""
-        waiting, running = iter(trials), dict[int, Trial[Outcome]]()
+        waiting, running, limits = iter(trials), dict[int, Trial[Outcome]](), dict[int, float]()
+
+        def begin(trial: Trial[Outcome], order: Order) -> None:
+            arguments, fault, seconds = order
+            child = self.start(arguments, fault)
+            running[child], limits[child] = trial, _limit(seconds)
+
         while True:
             while len(running) < jobs and (trial := next(waiting, None)) is not None:
-                running[self.start(*next(trial))] = trial
+                begin(trial, next(trial))
             if not running:
                 return
-            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
-            assert ended is not None
-            trial = running.pop(ended.si_pid)
+            child = _first_ended(limits)
+            trial = running.pop(child)
+            del limits[child]
             try:
-                running[self.start(*trial.send(self.wait(ended.si_pid)))] = trial
+                begin(trial, trial.send(self.wait(child)))
             except StopIteration as stopped:
                 yield stopped.value
 
@@ -169,6 +173,21 @@ class Launcher:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
+
+
+def _limit(seconds: float | None) -> float:
+    return math.inf if seconds is None else time.monotonic() + seconds
+
+
+def _first_ended(limits: dict[int, float]) -> int:
+    """Wait for the first of these processes to end; those past their limits are killed."""
+    while True:
+        for child, limit in limits.items():
+            if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                return child
+            if time.monotonic() >= limit:
+                os.kill(child, signal.SIGKILL)
+        time.sleep(0.002)
 
 
 def _import_everything() -> None:

@@ -15,7 +15,8 @@ queries.
 
 Resident memory counts pages of mapped files, which the system takes back when it needs them; anonymous memory does not,
 and is sampled from outside every 20 ms. Both are read from /proc, so this runs on Linux. A step is measured once:
-neighbours on a busy machine show in its seconds, less in its processor seconds.
+neighbours on a busy machine show in its seconds, less in its processor seconds. Processors change their rate, too: what
+a fixed piece of work took before and after a step is noted with it (`probe_seconds`).
 
 Results go to benchmarks/results/scaling.json as each step ends, and a run that was cut off goes on with the next one;
 sizes already there are not measured again, unless `--again`. The plot scaling.png beside it needs matplotlib.
@@ -230,6 +231,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, required=True, help="where corpora and builds go; some 5 GB a million")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of passages")
+    parser.add_argument("--steps", choices=STEPS, nargs="+", default=list(STEPS), metavar="STEP", help=", ".join(STEPS))
     parser.add_argument("--encode-up-to", type=int, default=30_000, help="most passages for the real encoder")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--again", action="store_true", help="measure sizes anew that are in the results")
@@ -241,7 +243,7 @@ def main() -> None:
     content |= {"encode_up_to": arguments.encode_up_to, **prepare(work, arguments.seed)}
     for size in sorted(set(arguments.sizes)):
         bench = Bench(work, work / f"real-{arguments.seed}.jsonl", size, arguments.seed)
-        wanted = [step for step in STEPS if step != REAL or size <= arguments.encode_up_to]
+        wanted = [step for step in arguments.steps if step != REAL or size <= arguments.encode_up_to]
         if arguments.again or not bench.folder.exists():
             forget(content["steps"], size, wanted, whole=arguments.again)
         for step in wanted:

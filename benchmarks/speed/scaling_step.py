@@ -30,6 +30,7 @@ from corpusmith.search import Searcher, load
 from corpusmith.training.batches import epoch_batches
 
 RESULTS = 10
+PROBE_ROUNDS = 3_000_000
 SEARCHES: dict[str, Mode] = {"words": "lexical", "vectors": "dense", "both": "fused"}
 
 
@@ -74,6 +75,15 @@ class StepTimer:
 
     def say(self, text: str) -> None:
         """Show nothing."""
+
+
+def probe_seconds() -> float:
+    """How long a fixed piece of work takes one core now: what it does not do at the same rate all day shows here."""
+    started = process_time()
+    total = 0
+    for number in range(PROBE_ROUNDS):
+        total += number * number & 255
+    return process_time() - started
 
 
 def memory(name: str) -> int:
@@ -157,7 +167,7 @@ def main() -> None:
     arguments = parser.parse_args()
     environment.keep_freed_memory()
     environment.bound_kernel_cache()
-    out = arguments.out
+    out, before = arguments.out, probe_seconds()
     kind, _, mode = arguments.step.partition(" ")
     if kind == "search":
         found = search(out, arguments.queries.read_text(encoding="utf-8").splitlines(), SEARCHES[mode])
@@ -169,7 +179,7 @@ def main() -> None:
         found = plan_batches(arguments.records, out, arguments.encoder)
     else:
         found = run_step(kind, arguments.records, out, arguments.encoder)
-    print(json.dumps(found))
+    print(json.dumps(found | {"probe_seconds": round((before + probe_seconds()) / 2, 4)}))
 
 
 if __name__ == "__main__":
