@@ -55,13 +55,15 @@ def _words(rng: np.random.Generator) -> np.ndarray:
 
 
 def write_model(folder: Path) -> Path:
-    """A model of two layers with random weights, and word pieces that are letters and digits."""
+    """A model of two layers and a masked-language head with random weights, and word pieces that are letters and
+    digits."""
     import tokenizers
     import torch
 
     from corpusmith.model.checkpoint import Checkpoint
     from corpusmith.model.config import EncoderConfig
     from corpusmith.model.encoder import Encoder
+    from corpusmith.model.heads import MaskedLanguageHead
     from corpusmith.model.huggingface import export_checkpoint
     from corpusmith.vocabulary.tokenizer import Tokenizer
 
@@ -75,10 +77,12 @@ def write_model(folder: Path) -> Path:
     backend.add_special_tokens(specials)
     size = {"hidden_size": 32, "layers": 2, "heads": 2, "intermediate_size": 64, "max_positions": 128}
     config = EncoderConfig(model_type="bert", vocabulary_size=len(pieces), **size)
-    encoder = Encoder(config, torch.Generator().manual_seed(7))
+    generator = torch.Generator().manual_seed(7)
+    encoder, head = Encoder(config, generator), MaskedLanguageHead(config, generator)
     tokenizer = Tokenizer(backend, {}, {})
     folder.mkdir()
-    export_checkpoint(Checkpoint(encoder, None, tokenizer, "mean", True, 96, "tiny", config.to_hugging_face()), folder)
+    checkpoint = Checkpoint(encoder, head, tokenizer, "mean", True, 96, "tiny", config.to_hugging_face())
+    export_checkpoint(checkpoint, folder, with_head=True)
     return folder
 
 
