@@ -94,7 +94,7 @@ def make_victim(launcher: Launcher, scratch: Path, objectives: tuple[str, ...], 
     whole = launcher.run(*command, "--out", scratch / "whole", fault=Fault(pattern=str(scratch)))
     seconds = time.monotonic() - started
     if whole.code:
-        raise SystemExit(f"the uninterrupted build failed: {whole.err}")
+        raise SystemExit(f"the uninterrupted build ({', '.join(objectives)}) failed: {whole.err}")
     return Victim(launcher, command, scratch / "killed", seconds, whole, content_of(scratch / "whole"))
 
 

@@ -26,7 +26,7 @@ def write_corpus(folder: Path, seed: int = 0) -> Path:
     """A BEIR folder of documents of a few sentences, the first and the last of which name the same thing, the last with
     a number of its own, and judged queries."""
     rng = np.random.default_rng(seed)
-    vocabulary = _words(rng)
+    vocabulary = _words(rng, WORDS)
     (folder / "qrels").mkdir(parents=True)
     with (folder / "corpus.jsonl").open("w") as file:
         for number in range(DOCUMENTS):
@@ -34,7 +34,7 @@ def write_corpus(folder: Path, seed: int = 0) -> Path:
                 " ".join(rng.choice(vocabulary, rng.integers(6, 14))).capitalize() + "." for _ in range(SENTENCES)
             ]
             title = " ".join(rng.choice(vocabulary, 4)).capitalize()
-            name = " ".join(rng.choice(vocabulary, 2))
+            name = " ".join(_words(rng, 2))
             text = f"Of {name}. {' '.join(sentences)} So {name} and number {number} ends here."
             record = {"_id": f"d{number}", "title": title, "text": text}
             file.write(json.dumps(record) + "\n")
@@ -49,8 +49,8 @@ def write_corpus(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def _words(rng: np.random.Generator) -> np.ndarray:
-    lengths = rng.integers(2, 9, WORDS)
+def _words(rng: np.random.Generator, number: int) -> np.ndarray:
+    lengths = rng.integers(2, 9, number)
     return np.array(["".join(rng.choice(list(LETTERS), length)) for length in lengths])
 
 
