@@ -1,8 +1,8 @@
 """What a start leaves open is decided here, before anything is built: the vocabulary and the operators of growth.
 
-The vocabulary is decided on a sample of the documents, by the tokens that pieces of the domain would save. Operators
-are decided by the two shapes. Decisions depend on the documents, the base and the recipe alone, and stand in the recipe
-that a build leaves in its folder, with the reason.
+The vocabulary is decided on a sample of the documents, by the tokens that pieces learned from one half of it save in
+the other. Operators are decided by the two shapes. Decisions depend on the documents, the base and the recipe alone,
+and stand in the recipe that a build leaves in its folder, with the reason.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from corpusmith.recipe import Recipe, StartConfig
 from corpusmith.vocabulary.config import AutoConfig, DecidedVocabulary, ExtendConfig, KeepConfig, ReplaceConfig
 from corpusmith.vocabulary.fertility import report_fertility
 from corpusmith.vocabulary.make import make_tokenizer
-from corpusmith.vocabulary.sample import sample_documents
+from corpusmith.vocabulary.sample import TextSample, sample_documents
 from corpusmith.vocabulary.tokenizer import Tokenizer
 
 SHAPE = ("layers", "hidden_size", "intermediate_size", "heads")
@@ -66,9 +66,9 @@ def decide_vocabulary(
     sample = sample_documents(documents, options.sample_characters, recipe.seed, recipe.corpus.minimum_words)
     extended, replaced = ExtendConfig(), ReplaceConfig()
     made: dict[str, Tokenizer] = {
-        each.kind: make_tokenizer(each, base.tokenizer, sample.texts, recipe.seed) for each in (extended, replaced)
+        each.kind: make_tokenizer(each, base.tokenizer, sample.texts[::2], recipe.seed) for each in (extended, replaced)
     }
-    report = report_fertility(sample, base.name, base.tokenizer, made)
+    report = report_fertility(_every_second(sample), base.name, base.tokenizer, made)
     saved = {gain.fertility.name: gain.saved for gain in report.gains}
     fertility = report.base.tokens_per_word
     measured = (
@@ -111,6 +111,12 @@ def wanted_shape(base: EncoderConfig, start: StartConfig) -> EncoderConfig:
         intermediate_size=start.intermediate_size or round(base.intermediate_size * width / base.hidden_size),
         heads=start.heads or max(1, width // base.head_size),
     )
+
+
+def _every_second(sample: TextSample) -> TextSample:
+    """The second, fourth, ... text; all, where there is only one."""
+    texts = sample.texts[1::2] or sample.texts
+    return replace(sample, texts=texts, characters=sum(map(len, texts)))
 
 
 def _as_far_as(documents: Iterable[Document | Dropped], characters: int) -> Iterator[Document | Dropped]:
