@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from benchmarks.faults.material import write_corpus, write_model
@@ -36,6 +37,7 @@ WORDS_A_DOCUMENT = 1200
 VOCABULARY = 50_000
 SMALL, LARGE = 60_000_000, 300_000_000
 """Bytes of the two corpora by which growth is measured."""
+SAMPLE_SECONDS = 0.005
 AIM = 10
 """Bytes of corpus for each byte that memory grows by."""
 ALLOWED = 0.8
@@ -122,8 +124,9 @@ def control_group(limit: int) -> Iterator[Path | None]:
     yield None
 
 
-def watched(arguments: list[str], group: Path | None = None, data_limit: int | None = None) -> dict[str, float | int]:
-    """Run this module with these arguments; exit code, seconds, largest anonymous memory, what it said last."""
+def watched(arguments: list[str], group: Path | None = None, data_limit: int | None = None) -> dict[str, Any]:
+    """Run this module with these arguments; exit code, seconds, largest anonymous memory, in all and for each step,
+    what it said last."""
 
     def enter() -> None:
         if group is not None:
@@ -131,17 +134,25 @@ def watched(arguments: list[str], group: Path | None = None, data_limit: int | N
         elif data_limit is not None:
             resource.setrlimit(resource.RLIMIT_DATA, (data_limit, data_limit))
 
-    started, anonymous = time.monotonic(), 0
+    started, anonymous = time.monotonic(), dict[str, int]()
     command = [sys.executable, "-m", "benchmarks.faults.memory", *arguments]
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(command, stdout=said, stderr=said, preexec_fn=enter)
         while process.poll() is None:
-            anonymous = max(anonymous, anonymous_bytes(process.pid))
-            time.sleep(0.05)
+            step, now = _step_in(Path(arguments[3])), anonymous_bytes(process.pid)
+            anonymous[step] = max(anonymous.get(step, 0), now)
+            time.sleep(SAMPLE_SECONDS)
         said.seek(0)
         last = said.read()[-400:] if process.returncode else ""
     seconds = round(time.monotonic() - started, 1)
-    return {"code": process.returncode, "seconds": seconds, "anonymous_bytes": anonymous, "said": last}
+    found = {"anonymous_bytes": max(anonymous.values()), "anonymous_bytes_by_step": anonymous}
+    return {"code": process.returncode, "seconds": seconds, **found, "said": last}
+
+
+def _step_in(out: Path) -> str:
+    """The step that a build in this folder is taking; "between" where it takes none."""
+    partial = [*out.glob("steps/.*.partial"), *out.glob(".*.partial")]
+    return partial[0].name[1:].removesuffix(".partial") if partial else "between"
 
 
 def predictions(data: Path, scratch: Path, wanted: list[str]) -> dict[str, dict]:

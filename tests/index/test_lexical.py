@@ -214,6 +214,8 @@ def test_postings_are_searched_where_they_lie(tmp_path: Path) -> None:
     opened.search(["heat"], 3)
     assert np.shares_memory(opened._weights.indices, opened._postings.columns)
     assert np.shares_memory(opened._weights.data, opened._postings.weights)
+    query = opened._query_matrix(["heat transfer", "plate"])
+    assert {query.indices.dtype, query.indptr.dtype} == {opened._weights.indices.dtype}, "a product would copy them"
 
 
 def test_an_index_made_on_the_disk_is_the_one_made_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ class Postings(NamedTuple):
     def matrix(self, values: np.ndarray, n_passages: int) -> csr_array:
         """`[V, N]` terms x passages holding `values[P]`: weights to search, frequencies to count on.
 
-        SciPy wants one type for both kinds of places, and would copy the columns into that of `indptr`; so that takes
+        SciPy wants one type for all places in a product, and would copy the columns into the widest; so `indptr` takes
         theirs, where it can (below 2^31 postings).
         """
         from scipy.sparse import csr_array
@@ -227,7 +227,7 @@ def count(documents: list[list[int]], columns: np.ndarray, n_terms: int) -> csr_
     lengths = np.fromiter(map(len, documents), dtype=np.int64, count=len(documents))
     numbers = np.fromiter((term for document in documents for term in document), dtype=np.int64, count=lengths.sum())
     terms = columns[numbers].astype(np.int32)
-    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)  # as wide as the columns: see `Postings.matrix`
     counts = csr_array((np.ones(len(terms), dtype=np.int32), terms, indptr), shape=(len(documents), n_terms))
     counts.sum_duplicates()
     np.minimum(counts.data, FREQUENCY_LIMIT, out=counts.data)
