@@ -49,7 +49,8 @@ def _guide(axes: Axes) -> None:
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     end = min(right, left * high / low)
     axes.plot([left, end], [low, low * end / left], ":", color="0.6", zorder=0)
-    axes.annotate("slope 1", (end, low * end / left), color="0.5", fontsize=8, ha="right", va="bottom")
+    above = "bottom" if end == right else "top"
+    axes.annotate("slope 1 ", (end, low * end / left), color="0.5", fontsize=8, ha="right", va=above)
     axes.set(xlim=(left, right), ylim=(low, high))
 
 
