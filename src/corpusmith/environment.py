@@ -87,9 +87,18 @@ def _cgroup_limits(controller: str, name: str) -> list[str]:
 
 def peak_memory_bytes() -> int:
     """The largest resident size this process has had since `forget_peak_memory`, files that it maps included."""
+    return _resident_bytes("VmHWM")
+
+
+def resident_memory_bytes() -> int:
+    """This process's resident size, files that it maps included; the largest so far where the system tells no other."""
+    return _resident_bytes("VmRSS")
+
+
+def _resident_bytes(name: str) -> int:
     try:
         lines = (FILES / "proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
     except (OSError, StopIteration):
         import resource
 

@@ -2,9 +2,10 @@
 
 What is predicted is the largest resident size of the process, as manifests record it: anonymous memory, which never
 falls from one step to the next since freed blocks are kept (`environment.keep_freed_memory`), and the files that the
-step maps, which the system takes back when memory is short. Anonymous memory is the process with its libraries; the
-model, with a copy laid out for encoding; and what products of ever other shapes leave behind in the heap, which grows
-over some dozens of batches and then no more.
+step maps, which the system takes back when memory is short. Where it begins is not predicted but looked up: the process
+with its libraries, of which the system maps more or less as it likes, and with the model, once the machine has been
+measured with it. What comes to it is what reading documents leaves behind in the heap, and what products of ever other
+shapes leave there, which grows over some dozens of batches and then no more.
 
 The figures were fitted to builds with all-MiniLM-L6-v2 and with a model of two layers, and to corpora of a thousand to
 a million passages; other models are extrapolated. benchmarks/faults/memory.py says how far they are off.
@@ -18,8 +19,8 @@ from dataclasses import dataclass
 from corpusmith.model.config import EncoderConfig
 from corpusmith.retrieval.dense import BATCH_TOKENS
 
-PROCESS_BYTES = 440_000_000
-"""Python with all libraries, before there is a model."""
+READING_BYTES = 140_000_000
+"""What reading, cutting and counting texts leaves behind."""
 BYTES_A_PARAMETER = 6
 """float32 weights and their copy in bf16."""
 TRAINING_BYTES_A_PARAMETER = 16
@@ -28,10 +29,10 @@ SEARCH_BYTES = 90_000_000
 """What ranking a batch of queries holds."""
 BYTES_AN_ACTIVATION = 23
 """Held in a step of training for each token, layer and hidden unit."""
-PROBING, ENCODING, TRAINING = 2.5, 20.0, 15.0
-"""What measuring the machine, encoding and training leave behind in the heap, in activations of a layer."""
+FIRST_BATCH, ENCODING, TRAINING = 2.0, 20.0, 15.0
+"""What the first batch of encoding, all of them, and training leave behind in the heap, in activations of a layer."""
 SETTLED_BATCHES = 20.0
-"""Batches after which encoding has left 63% of that."""
+"""Batches after which encoding has left 63% of what follows the first one."""
 MAPPED_BYTES_A_TOKEN = {"lexical": 17, "pairs": 17, "base": 2, "trained": 2}
 MAPPED_BYTES_A_PASSAGE = {"corpus": 430, "tokens": 400, "heldout": 700}
 MAPS_VECTORS = ("base", "pairs", "trained", "choice", "evaluation")
@@ -39,12 +40,14 @@ MAPS_VECTORS = ("base", "pairs", "trained", "choice", "evaluation")
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Predictions for a model of so many parameters and a corpus of so many tokens and passages."""
+    """Predictions for a model of so many parameters and a corpus of so many tokens and passages, from a process of so
+    many resident bytes on."""
 
     config: EncoderConfig
     parameters: int
     tokens: float
     passages: float
+    resident: int
 
     @property
     def layer_bytes(self) -> int:
@@ -52,14 +55,14 @@ class Memory:
         return BATCH_TOKENS["cpu"] * (4 * self.config.hidden_size + self.config.intermediate_size) * 2
 
     def resting(self) -> float:
-        """The process with its model, once the plan has measured the machine."""
-        return PROCESS_BYTES + BYTES_A_PARAMETER * self.parameters + PROBING * self.layer_bytes
+        """Anonymous memory of the process between steps that use the model."""
+        return self.resident + READING_BYTES
 
     def held(self, step: str) -> float:
         """Anonymous memory that a step other than training needs."""
         if step in ("base", "trained"):
-            batches = self.tokens / BATCH_TOKENS["cpu"]
-            return self.resting() + ENCODING * self.layer_bytes * (1 - math.exp(-batches / SETTLED_BATCHES))
+            settled = 1 - math.exp(-self.tokens / BATCH_TOKENS["cpu"] / SETTLED_BATCHES)
+            return self.resting() + self.layer_bytes * (FIRST_BATCH + (ENCODING - FIRST_BATCH) * settled)
         return self.resting() + (SEARCH_BYTES if step in ("pairs", "choice", "evaluation") else 0)
 
     def training(self, step_tokens: int) -> float:

@@ -18,7 +18,7 @@ from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.objective.config import ContrastiveConfig
 from corpusmith.objective.registry import objective_class
 from corpusmith.pipeline.chain import Silent, reusable
-from corpusmith.pipeline.memory import Memory
+from corpusmith.pipeline.memory import BYTES_A_PARAMETER, Memory
 from corpusmith.pipeline.run import chain
 from corpusmith.pipeline.start import LEARNING_TOKENS, encoder_to_train, learning_tokens
 from corpusmith.pipeline.train import RESERVED_SECONDS
@@ -87,7 +87,8 @@ def make_plan(paths: Sequence[Path], recipe: Recipe, folder: Path) -> list[Plann
     stages = {f"stage-{number}": stage for number, stage in enumerate(recipe.stages, 1)}
     plan: list[PlannedStep] = []
     passages = tokens / PASSAGE_TOKENS
-    memory = Memory(whole.config, whole.parameter_count(), tokens, passages)
+    resident = environment.resident_memory_bytes()
+    memory = Memory(whole.config, whole.parameter_count(), tokens, passages, resident)
     untrained = held = memory.resting()  # freed memory is kept: it never falls from one step to the next
     for step in steps:
         planned: PlannedStep = {
@@ -102,7 +103,8 @@ def make_plan(paths: Sequence[Path], recipe: Recipe, folder: Path) -> list[Plann
             plan.append(planned | {"seconds": 0.0, "disk_bytes": 0})
             continue
         if step.name in work.start_steps:
-            memory = Memory(trained.config, trained.parameter_count(), tokens, passages)
+            grown = resident + BYTES_A_PARAMETER * trained.parameter_count()
+            memory = Memory(trained.config, trained.parameter_count(), tokens, passages, grown)
         if step.name in stages:
             held = max(held, untrained + memory.training(_tokens_at_a_time(stages[step.name])))
             most = _most_training_seconds(stages[step.name], recipe, tokens, speed / dearer)
