@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from corpusmith.model.config import EncoderConfig
 from corpusmith.retrieval.dense import BATCH_TOKENS
 
-READING_BYTES = 140_000_000
+READING_BYTES = 100_000_000
 """What reading, cutting and counting texts leaves behind."""
 BYTES_A_PARAMETER = 6
 """float32 weights and their copy in bf16."""
@@ -29,7 +29,7 @@ SEARCH_BYTES = 90_000_000
 """What ranking a batch of queries holds."""
 BYTES_AN_ACTIVATION = 23
 """Held in a step of training for each token, layer and hidden unit."""
-FIRST_BATCH, ENCODING, TRAINING = 2.0, 20.0, 15.0
+FIRST_BATCH, ENCODING, TRAINING = 2.0, 16.0, 15.0
 """What the first batch of encoding, all of them, and training leave behind in the heap, in activations of a layer."""
 SETTLED_BATCHES = 20.0
 """Batches after which encoding has left 63% of what follows the first one."""
