@@ -52,7 +52,8 @@ from corpusmith.model.arithmetic import DTYPES, best_device, fastest_precision
 from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.huggingface import export_checkpoint, load_checkpoint
 from corpusmith.objective.registry import objective_class
-from corpusmith.pipeline.comparison import MODES, Comparison, read_measures
+from corpusmith.pipeline.comparison import Comparison, read_measures
+from corpusmith.pipeline.comparison_summary import MODES
 from corpusmith.pipeline.train import trained_objective
 from corpusmith.pipeline.workspace import Workspace
 from corpusmith.recipe import Recipe, parse_recipe

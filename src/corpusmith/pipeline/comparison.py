@@ -21,28 +21,27 @@ from typing import Any
 
 import numpy as np
 
-import corpusmith
 from corpusmith import environment
 from corpusmith.artefact import Draft, locked, write_whole
 from corpusmith.errors import EvaluationError, RecipeError
 from corpusmith.evaluation.base import Measured, QuerySet
 from corpusmith.evaluation.beir import splits
-from corpusmith.evaluation.compare import DECIDING_MEASURE, System, averaged, comparisons, described, run_systems
+from corpusmith.evaluation.compare import System, averaged, comparisons, described, run_systems
 from corpusmith.evaluation.demonstration import NOTE as DEMONSTRATION_NOTE
 from corpusmith.evaluation.heldout import MINIMUM_QUERIES
 from corpusmith.evaluation.validator import PLAIN_FUSION
 from corpusmith.index.search import Mode
 from corpusmith.pipeline.chain import Silent, Step, Watcher
+from corpusmith.pipeline.comparison_summary import MODES, FinishedRun, cost_of, remarks, summary_of
 from corpusmith.pipeline.finish import KNOWN_ITEM_NOTE
 from corpusmith.pipeline.run import chain, resolve_recipe, run_steps
 from corpusmith.pipeline.settle import settle
 from corpusmith.pipeline.workspace import STEPS, Workspace
 from corpusmith.recipe import Recipe
-from corpusmith.report.base import ComparedRecipe, ComparisonSummary, Evaluation
+from corpusmith.report.base import ComparisonSummary, Evaluation
 from corpusmith.report.comparison import as_markdown
 from corpusmith.training.budget import BudgetConfig, parse_budget
 
-MODES: tuple[Mode, ...] = ("dense", "fused")
 HELD_OUT = "held-out"
 """The split that asks the queries made from the corpus, even where there are judged ones."""
 AFTER_TRAINING = ("choice", "model", "index", "evaluation")
@@ -51,8 +50,6 @@ SHARED = ("seed", "corpus", "heldout", "lexical")
 """What recipes must have in common, or they would be asked different queries of different passages."""
 MODE_NAMES = {"dense": "the model alone", "fused": "fused with BM25"}
 KEY_DIGITS = 16
-TOLERANCE = {"minutes": 0.2, "tokens": 0.05, "flops": 0.05}
-"""How far what a run spent may lie from the budget before the summary says so."""
 
 Recipes = Sequence[Recipe | str | Path] | Mapping[str, Recipe | str | Path]
 
@@ -277,20 +274,20 @@ class Comparison:
     def summarise(self) -> ComparisonSummary:
         """Run everything that is still to be run, and set the recipes side by side."""
         starts = self._starts()
-        runs: dict[str, list[_Run]] = {name: [] for name in self.recipes}
+        runs: dict[str, list[FinishedRun]] = {name: [] for name in self.recipes}
         for seed in self.seeds:
             for name, recipe in self.recipes.items():
                 work = self.run(name, seed)
-                runs[name].append(_Run(read_measures(work), _cost(work, recipe)))
+                runs[name].append(FinishedRun(read_measures(work), cost_of(work, recipe)))
         work = self._run(next(iter(self.recipes.values())).model_copy(update={"stages": ()}), "start")
         asked, collection, note = self._questions(work)
         notes = [
-            remark for name in self.recipes for remark in _remarks(name, self.recipes[name], runs[name], self.budget)
+            remark for name in self.recipes for remark in remarks(name, self.recipes[name], runs[name], self.budget)
         ]
         if collection == "heldout":
             notes += self._practised()
         evaluations = [self._evaluation(mode, asked, note, starts, runs) for mode in MODES]
-        return _summary(self, evaluations, runs, notes, list(asked.queries))
+        return summary_of(self, evaluations, runs, notes, list(asked.queries))
 
     def _evaluation(
         self,
@@ -298,7 +295,7 @@ class Comparison:
         asked: QuerySet,
         note: str,
         starts: Mapping[str, Mapping[str, Measured]],
-        runs: Mapping[str, Sequence[_Run]],
+        runs: Mapping[str, Sequence[FinishedRun]],
     ) -> Evaluation:
         """The recipes in one way of searching, averaged over seeds, below what is there without them."""
         found = {name: averaged([run.measured[mode] for run in of_recipe]) for name, of_recipe in runs.items()}
@@ -372,122 +369,6 @@ def read_measures(work: Workspace) -> dict[str, Measured]:
 
 def _trains_on_labels(recipe: Recipe) -> bool:
     return recipe.pairs.source == "labels" and any("pairs" in stage.objective.needs() for stage in recipe.stages)
-
-
-@dataclass(frozen=True, slots=True)
-class _Cost:
-    """What the stages of one run spent: of all, and of those that share the budget compared."""
-
-    steps: int
-    tokens: float
-    flops: float
-    seconds: float
-    spent: dict[str, float]
-    untrained: tuple[int, ...]
-    kept_start: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """What one recipe with one seed came to, by mode, and what it cost."""
-
-    measured: Mapping[str, Measured]
-    cost: _Cost
-
-
-def _cost(work: Workspace, recipe: Recipe) -> _Cost:
-    manifests = [work.manifests[f"stage-{number}"] for number in range(1, len(recipe.stages) + 1)]
-    compared = [m for m, stage in zip(manifests, recipe.stages, strict=True) if stage.budget is None]
-    return _Cost(
-        steps=sum(m.facts.get("steps", 0) for m in manifests),
-        tokens=sum(m.cost.get("tokens", 0.0) for m in manifests),
-        flops=sum(m.cost.get("flops", 0.0) for m in manifests),
-        seconds=sum(m.facts.get("seconds", 0.0) for m in manifests),
-        spent={
-            "minutes": sum(m.facts.get("seconds", 0.0) for m in compared) / 60,
-            "tokens": sum(m.cost.get("tokens", 0.0) for m in compared),
-            "flops": sum(m.cost.get("flops", 0.0) for m in compared),
-        },
-        untrained=tuple(number for number, m in enumerate(manifests, 1) if not m.facts.get("steps")),
-        kept_start=bool(manifests) and all(m.facts.get("kept_step", 0) == 0 for m in manifests),
-    )
-
-
-def _remarks(name: str, recipe: Recipe, runs: Sequence[_Run], budget: BudgetConfig) -> list[str]:
-    """What a reader must know of these runs before believing that they were at equal cost."""
-    found, costs = [], [run.cost for run in runs]
-    for number in sorted({number for cost in costs for number in cost.untrained}):
-        found.append(f"{name}: stage {number} trained nothing (the messages of the run say why).")
-    unit, whole = next((u, v) for u, v in budget.model_dump().items() if v is not None)
-    if any(stage.budget is None for stage in recipe.stages):
-        share = float(np.mean([cost.spent[unit] for cost in costs])) / whole
-        if abs(share - 1) > TOLERANCE[unit]:
-            why = (
-                "an end other than the budget was reached (training.max_epochs, patience, too few pairs)"
-                if share < 1
-                else "a step costs too much for so small a budget"
-            )
-            found.append(f"{name} spent {share:.0%} of the budget: {why}.")
-    kept = sum(cost.kept_start and not cost.untrained for cost in costs)
-    if kept:
-        found.append(
-            f"{name}: in {kept} of {len(costs)} runs no evaluation was better than the start, whose weights were kept "
-            "(training.keep_best)."
-        )
-    return found
-
-
-def _summary(
-    comparison: Comparison,
-    evaluations: list[Evaluation],
-    runs: Mapping[str, Sequence[_Run]],
-    notes: list[str],
-    queries: list[str],
-) -> ComparisonSummary:
-    recipes: list[ComparedRecipe] = []
-    for name, recipe in comparison.recipes.items():
-        costs, by_seed = [run.cost for run in runs[name]], _means(runs[name])
-        recipes.append(
-            {
-                "name": name,
-                "base": recipe.model.base,
-                "objectives": [stage.objective.kind for stage in recipe.stages],
-                "steps": float(np.mean([cost.steps for cost in costs])),
-                "tokens": float(np.mean([cost.tokens for cost in costs])),
-                "flops": float(np.mean([cost.flops for cost in costs])),
-                "seconds": float(np.mean([cost.seconds for cost in costs])),
-                "by_seed": by_seed,
-                "spread": {
-                    mode: float(np.std(means, ddof=1)) if len(means) > 1 else None for mode, means in by_seed.items()
-                },
-            }
-        )
-    return {
-        "title": ", ".join(path.name for path in comparison.paths) or "installed documentation",
-        "created": environment.now(),
-        "corpusmith": corpusmith.__version__,
-        "machine": environment.machine(),
-        "versions": environment.versions(),
-        "budget": str(comparison.budget),
-        "seeds": comparison.seeds,
-        "measure": DECIDING_MEASURE,
-        "evaluations": evaluations,
-        "recipes": recipes,
-        "notes": notes,
-        "query_ids": queries,
-        "per_query": {
-            mode: {
-                name: [run.measured[mode].values[DECIDING_MEASURE].round(6).tolist() for run in of_recipe]
-                for name, of_recipe in runs.items()
-            }
-            for mode in MODES
-        },
-    }
-
-
-def _means(runs: Sequence[_Run]) -> dict[str, list[float]]:
-    """The deciding measure of each run, by mode."""
-    return {mode: [run.measured[mode].mean(DECIDING_MEASURE) for run in runs] for mode in MODES}
 
 
 class _Labelled(Silent):
