@@ -58,6 +58,15 @@ def test_the_reference_explains_every_option_and_every_command(reference: Module
     assert set(re.findall(r"^## (\S+)$", reference.command_reference(), re.MULTILINE)) == names
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_commands_that_a_page_names_exist(page: Path) -> None:
+    names = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    text = page.read_text(encoding="utf-8")
+    fenced = "".join(re.findall(r"^```\w*\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
+    named = re.findall(r"^(?:\$ )?corpusmith (\w+)", fenced, re.MULTILINE) + re.findall(r"`corpusmith\s+(\w+)", text)
+    assert set(named) <= names
+
+
 def test_every_kind_of_objective_has_options_and_a_row_in_the_table_of_kinds() -> None:
     kinds = {config.model_fields["kind"].default for config in get_args(get_args(ObjectiveConfig)[0])}
     assert kinds == set(OBJECTIVES)
