@@ -35,9 +35,14 @@ def reference() -> ModuleType:
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """The fenced code blocks of a page in this language."""
+    """The fenced code blocks of a page in this language, a regular expression."""
     text = (ROOT / page).read_text(encoding="utf-8")
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def command_names() -> set[str]:
+    """All commands of the command line."""
+    return {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
 
 
 def test_the_recipes_schema_is_the_one_that_its_reference_shows(reference: ModuleType) -> None:
@@ -54,17 +59,15 @@ def test_the_reference_explains_every_option_and_every_command(reference: Module
     rows = [line.split(" | ") for line in reference.recipe_reference().splitlines() if line.startswith("| `")]
     assert len(rows) > 50
     assert not [row[0] for row in rows if len(row[-1].strip(" |")) < 5]
-    names = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-    assert set(re.findall(r"^## (\S+)$", reference.command_reference(), re.MULTILINE)) == names
+    assert set(re.findall(r"^## (\S+)$", reference.command_reference(), re.MULTILINE)) == command_names()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_commands_that_a_page_names_exist(page: Path) -> None:
-    names = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     text = page.read_text(encoding="utf-8")
-    fenced = "".join(re.findall(r"^```\w*\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
+    fenced = "".join(blocks(str(page.relative_to(ROOT)), r"\w*"))
     named = re.findall(r"^(?:\$ )?corpusmith (\w+)", fenced, re.MULTILINE) + re.findall(r"`corpusmith\s+(\w+)", text)
-    assert set(named) <= names
+    assert set(named) <= command_names()
 
 
 def test_every_kind_of_objective_has_options_and_a_row_in_the_table_of_kinds() -> None:

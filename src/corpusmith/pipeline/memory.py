@@ -55,11 +55,11 @@ class Memory:
         return BATCH_TOKENS["cpu"] * (4 * self.config.hidden_size + self.config.intermediate_size) * 2
 
     def resting(self) -> float:
-        """Anonymous memory of the process between steps that use the model."""
+        """What the process holds between steps that use the model."""
         return self.resident + READING_BYTES
 
     def held(self, step: str) -> float:
-        """Anonymous memory that a step other than training needs."""
+        """What the process holds in a step other than training, but for the files that the step maps."""
         if step in ("base", "trained"):
             settled = 1 - math.exp(-self.tokens / BATCH_TOKENS["cpu"] / SETTLED_BATCHES)
             return self.resting() + self.layer_bytes * (FIRST_BATCH + (ENCODING - FIRST_BATCH) * settled)
