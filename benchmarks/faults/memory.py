@@ -46,6 +46,17 @@ GROUPS = (Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup"))
 """Where control groups with a limit of memory are made, version 1 and 2."""
 STAGE = '[[stages]]\nobjective = {{ kind = "{kind}" }}\n'
 TRAINING = "[stages.training]\nevaluations = 1\n"
+GROWN = """[start]
+layers = 8
+growth = [{ kind = "identity" }]
+vocabulary = { kind = "extend", pieces = 2000 }
+transfer = { kind = "focus" }
+"""
+LEARNED = """[start]
+hidden_size = 512
+heads = 16
+growth = [{ kind = "ligo" }]
+"""
 
 
 def cases(data: Path, scratch: Path) -> dict[str, tuple[Path, str]]:
@@ -63,6 +74,9 @@ def cases(data: Path, scratch: Path) -> dict[str, tuple[Path, str]]:
     for kind in ("contrastive", "masked_language", "retromae"):
         stage = STAGE.format(kind=kind) + TRAINING
         found[f"MiniLM, cranfield, {kind}"] = (data / "retrieval" / "cranfield", budget + trained + stage)
+    for name, start in (("extended and deeper", GROWN), ("widened by LiGO", LEARNED)):
+        stage = STAGE.format(kind="contrastive") + TRAINING
+        found[f"MiniLM, cranfield, {name}"] = (data / "retrieval" / "cranfield", budget + trained + start + stage)
     found["tiny model, 120 documents, contrastive"] = (
         small, tiny + "[budget]\ntokens = 60000\n" + trained + STAGE.format(kind="contrastive") + TRAINING
     )  # fmt: skip

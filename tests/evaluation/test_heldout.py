@@ -12,6 +12,7 @@ from corpusmith.corpus.build import build_corpus
 from corpusmith.corpus.config import CorpusConfig
 from corpusmith.corpus.store import Corpus
 from corpusmith.evaluation.heldout import Heldout, HeldoutConfig, make_heldout
+from corpusmith.index.lexical import LexicalConfig
 
 TOPICS = ("boundary layer", "heat transfer", "shock wave", "blood pressure", "contract law")
 
@@ -155,3 +156,14 @@ def test_a_title_that_two_documents_have_is_no_query(sentences: list[str], tmp_p
     documents = [Document(f"d{i}", f"Notes about the case {i // 2}", text) for i, text in enumerate(texts)]
     heldout = make_heldout(corpus_of(documents, tmp_path / "twins"), HeldoutConfig(share=0.5), seed=0)
     assert {query.kind for query in heldout.queries} == {"sentence"}
+
+
+def test_the_collections_words_on_the_disk_are_those_in_memory(titled: Corpus, tmp_path: Path) -> None:
+    collection = make_heldout(titled, HeldoutConfig(queries=20), 0).collection
+    scratch = tmp_path / "scratch"
+    (scratch / "parts" / "part-0").mkdir(parents=True)  # of a run that was cut off
+    on_disk, in_memory = collection.lexical_index(LexicalConfig(), scratch), collection.lexical_index(LexicalConfig())
+    assert not scratch.exists()
+    queries = [*TOPICS, "number 7", "nothing of the kind"]
+    for found, expected in zip(on_disk.search(queries, 50), in_memory.search(queries, 50), strict=True):
+        assert np.array_equal(found, expected)

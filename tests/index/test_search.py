@@ -138,12 +138,19 @@ def test_no_queries_give_no_rows(engine: SearchEngine, mode: Any) -> None:
     assert len(engine.rank([], 5, mode).documents) == 0
 
 
-def test_a_batch_gives_what_single_queries_give(engine: SearchEngine) -> None:
-    engine.settings = SearchSettings(feedback=0.8)
-    queries = ["car", "", "flour cake", "river car stream"]
-    together = engine.rank(queries, 3)
-    for query, documents in zip(queries, together.documents, strict=True):
-        assert engine.rank([query], 3).documents[0].tolist() == documents.tolist()
+@pytest.mark.parametrize("feedback", [0.0, 0.5])
+def test_a_batch_gives_what_single_queries_give(
+    engine: SearchEngine, feedback: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("corpusmith.index.search.QUERIES_AT_ONCE", 2)
+    engine.settings = SearchSettings(feedback=feedback)
+    queries = ["car engine", "flour", "river", "?", "stream of cake"]
+    exclude: list[set[int]] = [{0}, set(), {2}, set(), set()]
+    together = engine.rank(queries, 4, exclude=exclude)
+    for row, (query, excluded) in enumerate(zip(queries, exclude, strict=True)):
+        alone = engine.rank([query], 4, exclude=[excluded])
+        assert alone.documents[0].tolist() == together.documents[row].tolist()
+        assert alone.passages[0].tolist() == together.passages[row].tolist()
 
 
 def test_an_empty_collection_finds_nothing() -> None:

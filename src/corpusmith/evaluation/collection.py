@@ -8,6 +8,7 @@ corpus's own, and only what was changed is encoded again.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,11 +52,25 @@ class Collection:
         for _, content in self.masked:
             yield content
 
-    def lexical_index(self, config: LexicalConfig) -> LexicalIndex:
-        """A BM25 index over the positions."""
-        index = LexicalIndex(config)
-        index.add(np.arange(len(self)), self.contents())
-        return index
+    def lexical_index(self, config: LexicalConfig, scratch: Path | None = None) -> LexicalIndex:
+        """A BM25 index over the positions; with `scratch`, a new folder, it lies on the disk and not in memory.
+
+        What was written there stays mapped, and its space taken, for as long as the index lives.
+        """
+        if scratch is None:
+            index = LexicalIndex(config)
+            index.add(np.arange(len(self)), self.contents())
+            return index
+        shutil.rmtree(scratch, ignore_errors=True)  # of a run that was cut off here
+        for folder in (scratch / "parts", scratch / "index"):
+            folder.mkdir(parents=True)
+        try:
+            index = LexicalIndex(config, spool=scratch / "parts")
+            index.add(np.arange(len(self)), self.contents())
+            index.save(scratch / "index")
+            return LexicalIndex.open(scratch / "index")
+        finally:
+            shutil.rmtree(scratch)
 
     def dense_index(self, vectors: np.ndarray, masked: np.ndarray) -> DenseIndex:
         """A dense index over the positions; `vectors[N, D]` are the corpus's own by row, `masked[m, D]` the others'."""

@@ -7,7 +7,8 @@ show the reader.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -21,6 +22,15 @@ class DocumentRanking(NamedTuple):
     documents: np.ndarray
     scores: np.ndarray
     passages: np.ndarray
+
+    @classmethod
+    def joined(cls, parts: Iterable[Self]) -> Self:
+        """Rankings of one width, one behind the other; at least one."""
+        return cls(*map(np.concatenate, zip(*parts, strict=True)))
+
+    def of(self, queries: slice) -> Self:
+        """The rankings of some of the queries."""
+        return type(self)(*(values[queries] for values in self))
 
     @property
     def ranking(self) -> Ranking:

@@ -25,6 +25,7 @@ from corpusmith.retrieval.base import PADDING, Ranking, Retriever
 from corpusmith.retrieval.feedback import move_queries
 from corpusmith.retrieval.fusion import product, reciprocal_rank, relative_score
 
+QUERIES_AT_ONCE = 128
 Mode = Literal["lexical", "dense", "fused"]
 Exclusion = Sequence[Collection[int]]
 """For each query the document rows that must not be returned (its own source, say)."""
@@ -62,6 +63,11 @@ class Candidates(NamedTuple):
     answerable: np.ndarray
     lexical: DocumentRanking
     dense: DocumentRanking
+
+    def of(self, queries: slice) -> Candidates:
+        """What was found for some of the queries."""
+        lexical, dense = (side.of(queries) for side in (self.lexical, self.dense))
+        return Candidates(self.vectors[queries], self.answerable[queries], lexical, dense)
 
 
 class SearchEngine:
@@ -126,6 +132,14 @@ class SearchEngine:
         `exclude` is what `find` was given.
         """
         settings = settings or self.settings
+        return DocumentRanking.joined(
+            self._combine(found.of(some), k, settings, exclude and exclude[some])
+            for some in _batches(len(found.vectors))
+        )
+
+    def _combine(
+        self, found: Candidates, k: int, settings: SearchSettings, exclude: Exclusion | None
+    ) -> DocumentRanking:
         fused = self._fuse(found.lexical, found.dense, settings, max(k, settings.depth))
         if settings.feedback > 0:
             moved = move_queries(
@@ -157,7 +171,10 @@ class SearchEngine:
             for rows, excluded in zip(passages.rows, exclude, strict=True):
                 if excluded:
                     rows[np.isin(self.passage_documents[rows], list(excluded))] = PADDING
-        return to_documents(passages.rows, passages.scores, self.passage_documents)
+        return DocumentRanking.joined(
+            to_documents(passages.rows[some], passages.scores[some], self.passage_documents)
+            for some in _batches(len(passages.rows))
+        )
 
     def _fuse(
         self, lexical: DocumentRanking, dense: DocumentRanking, settings: SearchSettings, k: int
@@ -177,6 +194,11 @@ def _lookup(documents: np.ndarray, side: DocumentRanking) -> tuple[np.ndarray, n
     positions = find(documents, queries, rows, columns)
     positions = np.where(positions == PADDING, np.iinfo(np.int64).max, positions)
     return positions, find(documents, queries, rows, side.passages[queries, columns])
+
+
+def _batches(n_queries: int) -> list[slice]:
+    """Ranges of queries whose candidates are put in order together, at least one: a thousand for each are many."""
+    return [slice(start, start + QUERIES_AT_ONCE) for start in range(0, max(n_queries, 1), QUERIES_AT_ONCE)]
 
 
 def _first(ranking: DocumentRanking, k: int) -> DocumentRanking:

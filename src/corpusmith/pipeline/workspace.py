@@ -273,7 +273,7 @@ class Workspace:
             return SearchEngine(self.lexical, dense, retriever, self.corpus.passage_documents, DEFAULT_SEARCH)
         made = self.collections[collection]
         if collection not in self._lexical:
-            self._lexical[collection] = made.lexical_index(self.recipe.lexical)
+            self._lexical[collection] = made.lexical_index(self.recipe.lexical, self.folder / f".{collection}.scratch")
         dense = made.dense_index(self.vectors(step), open_array(self.path(step) / f"{collection}.npy"))
         return SearchEngine(self._lexical[collection], dense, retriever, made.documents, DEFAULT_SEARCH)
 
