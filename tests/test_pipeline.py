@@ -351,6 +351,16 @@ def test_importing_corpusmith_imports_nothing_heavy() -> None:
     assert corpusmith.__version__
 
 
+def test_loading_a_model_and_encoding_do_without_the_compiler(base_model: Path) -> None:
+    code = (
+        "import sys; from corpusmith.model.huggingface import load_checkpoint; "
+        "from corpusmith.retrieval.dense import DenseRetriever; "
+        "DenseRetriever(load_checkpoint(sys.argv[1])).encode_queries(['blood']); print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(base_model)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False", "a second and 80 MB at every start"
+
+
 def test_linked_documents_are_trained_on_by_their_links_and_searched_by_products(
     base_model: Path, sentences: list[str], tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from torch import nn
 from corpusmith.model.attention import AttentionLayout, permute
 from corpusmith.model.config import EncoderConfig
 from corpusmith.model.layers import Norm, TransformerLayer, drop, initialise
-from corpusmith.model.linear import InferenceLinear, Linear
+from corpusmith.model.linear import Embedding, InferenceLinear, Linear
 from corpusmith.model.packed import PackedBatch
 from corpusmith.model.quantised import quantise
 
@@ -28,9 +28,9 @@ class Embeddings(nn.Module):
         super().__init__()
         size = config.hidden_size
         self.offset = config.position_offset
-        self.tokens = nn.Embedding(config.vocabulary_size, size)
-        self.positions = None if config.rotary else nn.Embedding(config.max_positions, size)
-        self.types = nn.Embedding(config.type_vocabulary_size, size) if config.type_vocabulary_size else None
+        self.tokens = Embedding(config.vocabulary_size, size)
+        self.positions = None if config.rotary else Embedding(config.max_positions, size)
+        self.types = Embedding(config.type_vocabulary_size, size) if config.type_vocabulary_size else None
         self.norm = Norm(config)
 
     def forward(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:

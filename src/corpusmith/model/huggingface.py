@@ -21,6 +21,7 @@ from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.config import EncoderConfig
 from corpusmith.model.encoder import Encoder
 from corpusmith.model.heads import MaskedLanguageHead
+from corpusmith.model.linear import Linear
 from corpusmith.model.pooling import Pooling
 from corpusmith.model.weights import PREFIXES, Sources, WeightFile, encoder_sources, head_sources, write_weights
 from corpusmith.vocabulary.tokenizer import Tokenizer
@@ -273,7 +274,7 @@ def _read_cut(folder: Path) -> tuple[int, int]:
     shape = weights.shapes.get("linear.weight") if weights is not None else None
     if weights is not None and shape is not None and len(shape) == 2 and set(weights.shapes) == {"linear.weight"}:
         with torch.device("meta"):
-            matrix = torch.nn.Linear(shape[1], shape[0], bias=False)
+            matrix = Linear(shape[1], shape[0], bias=False)
         weights.fill(matrix, {"weight": ("linear.weight",)})
         plain = str(_read_object(folder / "config.json").get("activation_function", "")).endswith(".Identity")
         if plain and torch.equal(matrix.weight, torch.eye(*shape)):

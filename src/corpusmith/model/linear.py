@@ -20,11 +20,29 @@ HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, 
 
 
 class Linear(nn.Linear):
-    """A linear map whose weights, kept in float32, are cast to the dtype of its input."""
+    """A linear map whose weights, kept in float32, are cast to the dtype of its input.
+
+    On the device "meta" nothing is drawn: drawing numbers that are none makes PyTorch import its compiler, which takes
+    a second and 80 MB.
+    """
+
+    def reset_parameters(self) -> None:
+        """Draw weights, where there are any."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """`[N, in]` to `[N, out]`."""
         return linear(input, self.weight, self.bias)
+
+
+class Embedding(nn.Embedding):
+    """A table of vectors; like `Linear` without numbers on the device "meta"."""
+
+    def reset_parameters(self) -> None:
+        """Draw vectors, where there are any."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
 
 
 class InferenceLinear(nn.Module):

@@ -15,7 +15,7 @@ from corpusmith.model.attention import AttentionLayout
 from corpusmith.model.config import EncoderConfig
 from corpusmith.model.encoder import Encoder
 from corpusmith.model.layers import Norm, TransformerLayer, initialise
-from corpusmith.model.linear import Linear
+from corpusmith.model.linear import Embedding, Linear
 from corpusmith.model.packed import PackedBatch
 
 
@@ -32,7 +32,7 @@ class BottleneckDecoder(nn.Module):
     def __init__(self, config: EncoderConfig, layers: int, max_tokens: int | None, generator: torch.Generator) -> None:
         super().__init__()
         config = replace(config, norm_first=False, rotary=False, windowed=())
-        self.positions = nn.Embedding(max_tokens, config.hidden_size) if max_tokens else None
+        self.positions = Embedding(max_tokens, config.hidden_size) if max_tokens else None
         self.norm = Norm(config)
         self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(layers))
         initialise(self, config, generator)
@@ -78,7 +78,7 @@ class EnhancedDecoder(nn.Module):
     def __init__(self, config: EncoderConfig, max_tokens: int, generator: torch.Generator) -> None:
         super().__init__()
         config = replace(config, norm_first=False, rotary=False, windowed=())
-        self.positions = nn.Embedding(max_tokens, config.hidden_size)
+        self.positions = Embedding(max_tokens, config.hidden_size)
         self.query_norm, self.context_norm = Norm(config), Norm(config)
         self.layer = TransformerLayer(config)
         initialise(self, config, generator)

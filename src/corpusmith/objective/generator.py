@@ -28,7 +28,7 @@ from corpusmith.model.config import EncoderConfig
 from corpusmith.model.encoder import Encoder
 from corpusmith.model.heads import MaskedLanguageHead
 from corpusmith.model.layers import Norm, TransformerLayer, initialise
-from corpusmith.model.linear import Linear
+from corpusmith.model.linear import Embedding, Linear
 from corpusmith.model.packed import PackedBatch
 from corpusmith.objective.cross_entropy import LOGITS_HELD
 from corpusmith.objective.masked_language import MaskedInputs, masked_inputs
@@ -75,7 +75,7 @@ class Generator(nn.Module):
             windowed=(),
         )
         self.project = Linear(config.hidden_size, small.hidden_size)
-        self.positions = nn.Embedding(max_tokens, small.hidden_size)
+        self.positions = Embedding(max_tokens, small.hidden_size)
         self.norm = Norm(small)
         self.layers = nn.ModuleList(TransformerLayer(small) for _ in range(config.layers))
         self.head = MaskedLanguageHead(config, source, small.hidden_size)
