@@ -45,7 +45,9 @@ three seeds and more training. Where both were measured, the table shows the ful
 Vocabularies and embedding transfers, and growth, stand [further below](#vocabularies)."""
 VOCABULARIES = """The same model over its own vocabulary, an extended and a replaced one, trained with the same FLOPs on
 pairs made from a corpus, and asked queries held out of it (`benchmarks/claims/vocabularies.py`): nDCG@10 of its
-vectors, paired, each corpus with the same weight."""
+vectors, paired, each corpus with the same weight; and linear probes of its states on labelled texts of the corpus's
+field (`probes.py`): F1 of each sentence's entities, share of texts put into the right class, each task with the same
+weight."""
 GROWING = """A small model, trained, grown and trained on, against one of the large shape from random weights: the share
 of the latter's FLOPs that are left when the grown model has reached its last loss on passages held out
 (`benchmarks/claims/growth.py`), mean and 95% interval over seeds."""
@@ -146,7 +148,7 @@ def _vocabularies() -> Iterator[str]:
     """What became of the claims about vocabularies and transfers, by form and budget."""
     parts = read_parts(vocabularies.FILE)
     budgets = [(form, flops) for form in (vocabularies.QUICK, vocabularies.FULL) for flops in form.flops]
-    rows = [["claim", "start", "against", "corpora", "training", "difference", "by corpus", "verdict"]]
+    rows = [["claim", "start", "against", "asked", "training", "difference", "of which", "verdict"]]
     for name, claim in vocabularies.CLAIMS.items():
         head = [f"{name}: {claim.statement}", f"`{claim.start}`", f"`{claim.baseline}`"]
         before = len(rows)
@@ -155,10 +157,11 @@ def _vocabularies() -> Iterator[str]:
             found = {corpus: part for corpus, part in runs.items() if part is not None}
             if len(found) < len(runs):
                 continue
-            judged = vocabularies.judge(claim, found)
-            single = (f"{corpus} {values['difference']:+.4f}" for corpus, values in judged["corpora"].items())
-            figures = [f"{flops:.0e} FLOPs", _effect(judged["pooled"]), ", ".join(single), f"**{judged['verdict']}**"]
-            rows.append([*head, ", ".join(found), *figures])
+            for what in ("search", "tasks"):
+                judged = vocabularies.judge(claim, found, tasks=what == "tasks")
+                single = (f"{name} {values['difference']:+.4f}" for name, values in judged["by_name"].items())
+                figures = [_effect(judged["pooled"]), ", ".join(single), f"**{judged['verdict']}**"]
+                rows.append([*head, what, f"{flops:.0e} FLOPs", *figures])
         if len(rows) == before:
             rows.append([*head, "", "", "", "", NOT_MEASURED])
     yield _table(rows)

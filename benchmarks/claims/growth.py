@@ -113,7 +113,7 @@ class Form:
 
 
 LARGE = {"hidden_size": 256, "layers": 4, "heads": 4, "intermediate_size": 1024}
-QUICK = Form("quick", "trials", 600, LARGE, 2, 4e13, 0.25, 4096, 1e-3, 24)
+QUICK = Form("quick", "trials", 600, LARGE, 3, 4e13, 0.25, 4096, 1e-3, 24)
 FULL = Form("full", "trials", 3000, LARGE | {"layers": 6}, 3, 1e15, 0.25, 8192, 7e-4, 40)
 FORMS = (QUICK, FULL)
 COUNTED = ("without the source", "with the source")

@@ -2,8 +2,9 @@
 
 On each corpus the same model is trained with the same FLOPs over its own vocabulary, over that vocabulary with pieces
 of the corpus, and over one learned from the corpus, whose vectors come from each of the transfers; then queries held
-out of the corpus are asked of its vectors (nDCG@10). A saving of tokens counts by itself: what is shorter gets more
-texts for the same FLOPs. With several budgets one sees how fast a difference wears off.
+out of the corpus are asked of its vectors (nDCG@10), and linear probes tag and classify labelled texts of the same
+field (`probes.py`). A saving of tokens counts by itself: what is shorter gets more texts for the same FLOPs. With
+several budgets one sees how fast a difference wears off.
 
     CORPUSMITH_DATA=DATA python -m benchmarks.claims.vocabularies --work WORK --quick
 
@@ -24,11 +25,12 @@ from typing import Any
 import numpy as np
 from benchmarks.claims.default_preset import Lines, comparison
 from benchmarks.claims.objectives import BASE, MEASURE, TRAINING, compared
+from benchmarks.claims.probes import ASKED, FITTED, Task
 from benchmarks.claims.search_settings import read_lines, write_records
 from benchmarks.claims.table import RESULTS, Fragment, verdict
 from benchmarks.record import read_parts, update_results
 
-from corpusmith.artefact import locked
+from corpusmith.artefact import digest_json, locked, write_whole
 from corpusmith.pipeline.comparison import HELD_OUT, Comparison
 from corpusmith.recipe import Recipe, parse_recipe
 from corpusmith.training.budget import BudgetConfig
@@ -43,6 +45,13 @@ STARTS: dict[str, Fragment] = {
     **{kind: {"vocabulary": REPLACED, "transfer": {"kind": kind}} for kind in TRANSFERS},
 }
 """The vocabulary kept, extended, and replaced, with vectors by each of the transfers."""
+TASKS = {
+    "gesetze": (Task("german_ler", "tags", fitted="dev"),),
+    "trials": (Task("bc5cdr_disease", "tags"), Task("rct_sections", "classes")),
+    "medquad": (Task("ncbi_disease", "tags"), Task("trec_questions", "classes")),
+    "contracts": (),
+}
+"""Labelled texts of each corpus's field; german_ler comes without a train split."""
 
 
 @dataclass(frozen=True)
@@ -98,16 +107,34 @@ def run(data: Path, work: Path, form: Form, corpus: str, flops: float) -> dict[s
     runs.folder.mkdir(parents=True, exist_ok=True)
     with locked(runs.folder):
         summary = runs.summarise()
+        tasks = {task.name: probed(task, data, runs) for task in TASKS[corpus]}
     costs = {entry["name"]: {key: entry[key] for key in ("steps", "tokens", "seconds")} for entry in summary["recipes"]}
     systems = {system["name"]: system["measures"][MEASURE]["mean"] for system in summary["evaluations"][0]["systems"]}
     return {
         "settings": settings(form),
         "queries": len(summary["query_ids"]),
         "values": summary["per_query"]["dense"],
+        "tasks": tasks,
         "references": {name: round(mean, 4) for name, mean in systems.items() if name not in recipes},
         "cost": costs,
         "notes": summary["notes"],
     }
+
+
+def probed(task: Task, data: Path, runs: Comparison) -> dict[str, list[list[float]]]:
+    """What each start's model of each seed is worth on a task, text by text; kept beside the runs."""
+    found: dict[str, list[list[float]]] = {}
+    for name in runs.recipes:
+        for seed in runs.seeds:
+            work = runs.run(name, seed)
+            key = digest_json([asdict(task), FITTED, ASKED, work.manifests["measures"].digest])
+            path = work.folder / "probes" / f"{task.name}-{key[:16]}.json"
+            if not path.exists():
+                path.parent.mkdir(exist_ok=True)
+                values = task.values(data, work.trained_checkpoint())
+                write_whole(path, json.dumps(values.round(4).tolist()))
+            found.setdefault(name, []).append(json.loads(path.read_text(encoding="utf-8")))
+    return found
 
 
 def recipe_of(start: Fragment) -> Recipe:
@@ -118,23 +145,25 @@ def recipe_of(start: Fragment) -> Recipe:
 
 def settings(form: Form) -> dict[str, Any]:
     """All that figures depend on, beside the data."""
-    return json.loads(json.dumps({"starts": STARTS, "stage": STAGE, "form": asdict(form), "base": BASE}))
+    tasks = {corpus: [asdict(task) for task in TASKS[corpus]] for corpus in form.corpora}
+    probes = {"tasks": tasks, "fitted": FITTED, "asked": ASKED}
+    content = {"starts": STARTS, "stage": STAGE, "form": asdict(form), "base": BASE, "probes": probes}
+    return json.loads(json.dumps(content))
 
 
-def judge(claim: Claim, parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """A claim on the runs of all corpora with one budget: each corpus, and all with the same weight."""
-    corpora = {
-        corpus: compared(
-            [np.array(values) for values in part["values"][claim.start]],
-            [np.array(values) for values in part["values"][claim.baseline]],
-        )
-        for corpus, part in parts.items()
+def judge(claim: Claim, parts: dict[str, dict[str, Any]], *, tasks: bool = False) -> dict[str, Any]:
+    """A claim on the runs of all corpora with one budget: by corpus or, with `tasks`, by task; and all of them with
+    the same weight."""
+    single = {corpus: part["values"] for corpus, part in parts.items()}
+    if tasks:
+        single = {name: values for part in parts.values() for name, values in part["tasks"].items()}
+    pairs = {
+        name: [[np.array(seed) for seed in values[start]] for start in (claim.start, claim.baseline)]
+        for name, values in single.items()
     }
-    ours, theirs = (
-        [np.mean(part["values"][start], axis=0) for part in parts.values()] for start in (claim.start, claim.baseline)
-    )
-    pooled = comparison(ours, theirs)
-    return {"corpora": corpora, "pooled": pooled, "verdict": verdict(pooled["low"], pooled["high"])}
+    pooled = comparison(*([np.mean(pair[side], axis=0) for pair in pairs.values()] for side in (0, 1)))
+    by_name = {name: compared(*pair) for name, pair in pairs.items()}
+    return {"by_name": by_name, "pooled": pooled, "verdict": verdict(pooled["low"], pooled["high"])}
 
 
 def cut_corpus(whole: Path, path: Path, words: int) -> Path:
@@ -176,9 +205,10 @@ def main() -> None:
                 update_results(arguments.results, name, run(data, arguments.work, form, corpus, flops))
             parts[corpus] = read_parts(arguments.results)[name]
         for name, claim in CLAIMS.items():
-            found = judge(claim, parts)
-            effect = "{difference:+.4f} [{low:+.4f}, {high:+.4f}]".format(**found["pooled"])
-            print(f"{flops:.1e} FLOPs, {name}: {found['verdict']}, {effect}", flush=True)
+            for what in ("search", "tasks"):
+                found = judge(claim, parts, tasks=what == "tasks")
+                effect = "{difference:+.4f} [{low:+.4f}, {high:+.4f}]".format(**found["pooled"])
+                print(f"{flops:.1e} FLOPs, {name}, {what}: {found['verdict']}, {effect}", flush=True)
 
 
 if __name__ == "__main__":
