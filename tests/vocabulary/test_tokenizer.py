@@ -84,6 +84,13 @@ def test_a_folder_with_vocab_txt_alone_tokenises_the_same(
     assert (tokenizer.cls, tokenizer.mask, tokenizer.size) == (101, 103, 30522)
 
 
+def test_long_texts_are_tokenised_one_by_one_to_the_same(minilm: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["the heart", "pumps blood " * 20, "through", "", "the arteries"]
+    together = [ids.tolist() for ids in minilm.encode(texts)]
+    monkeypatch.setattr("corpusmith.vocabulary.tokenizer.BATCH_CHARACTERS", 10)
+    assert [ids.tolist() for ids in minilm.encode(texts)] == together
+
+
 def test_a_cased_vocab_txt_keeps_case(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\nBayes\nbayes\n")
     (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
