@@ -15,8 +15,10 @@ from corpusmith.index.dense import DenseIndex
 from corpusmith.index.lexical import LexicalIndex
 from corpusmith.index.search import Mode, SearchEngine, SearchSettings
 from corpusmith.model.arithmetic import best_device
+from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.huggingface import load_checkpoint
 from corpusmith.retrieval.encoding import Encoding, make_retriever
+from corpusmith.retrieval.late_interaction import LateInteraction
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +71,7 @@ class Searcher:
         """
         from corpusmith.evaluation.compare import System, compare
 
-        plain = self.engine.settings.model_copy(update={"weight": 0.5, "feedback": 0.0})
+        plain = self.engine.settings.model_copy(update={"weight": 0.5, "feedback": 0.0, "smoothing": 0.0, "late": 0.0})
         systems = [
             System("bm25", "BM25", self.engine, "lexical", plain, True),
             System("dense", "model alone", self.engine, "dense", plain, True),
@@ -103,8 +105,12 @@ def load(folder: str | Path) -> Searcher:
                 f"{folder} holds no finished build (no {part.name}); run `corpusmith build` with --out {folder}."
             )
         open_artefact(part, part.name)
+
+    def checkpoint() -> Checkpoint:
+        return load_checkpoint(model).to(best_device())
+
     corpus = Corpus.open(index / "corpus")
-    retriever = make_retriever(load_checkpoint(model).to(best_device()), Encoding.open(index).method)
+    retriever = make_retriever(checkpoint(), Encoding.open(index).method)
     try:
         settings = SearchSettings(**json.loads((index / "settings.json").read_text(encoding="utf-8")))
     except ValueError as error:
@@ -115,5 +121,6 @@ def load(folder: str | Path) -> Searcher:
         retriever,
         corpus.passage_documents,
         settings,
+        LateInteraction(checkpoint, corpus.contents_at),
     )
     return Searcher(corpus, engine, retriever)

@@ -167,3 +167,10 @@ def test_the_collections_words_on_the_disk_are_those_in_memory(titled: Corpus, t
     queries = [*TOPICS, "number 7", "nothing of the kind"]
     for found, expected in zip(on_disk.search(queries, 50), in_memory.search(queries, 50), strict=True):
         assert np.array_equal(found, expected)
+
+
+def test_contents_at_positions_are_those_that_the_stream_has(titled: Corpus) -> None:
+    collection = make_heldout(titled, HeldoutConfig(queries=20), 0).collection
+    contents = list(collection.contents())
+    positions = np.random.default_rng(0).permutation(len(collection))
+    assert collection.contents_at(positions) == [contents[position] for position in positions]

@@ -105,6 +105,7 @@ def test_excluded_documents_make_room_for_others(engine: SearchEngine) -> None:
 @pytest.mark.parametrize("mode", ["lexical", "dense", "fused"])
 @pytest.mark.parametrize("query", ["", "   ", "?!", "\n"])
 def test_a_query_without_words_finds_nothing(engine: SearchEngine, mode: Any, query: str) -> None:
+    engine.settings, engine.late = SearchSettings(smoothing=0.3, late=1.0), ByLength()  # type: ignore[assignment]
     engine.settings = SearchSettings(feedback=0.5)
     ranking = engine.rank([query, "car"], 3, mode)
     assert ranking.ranking.found.any(axis=1).tolist() == [False, True]
@@ -138,12 +139,71 @@ def test_no_queries_give_no_rows(engine: SearchEngine, mode: Any) -> None:
     assert len(engine.rank([], 5, mode).documents) == 0
 
 
-@pytest.mark.parametrize("feedback", [0.0, 0.5])
+class ByLength:
+    """Late interaction by the length of the passages alone, the longest first."""
+
+    def scores(self, queries: Sequence[str], rows: np.ndarray) -> np.ndarray:
+        assert len(queries) == len(rows)
+        return np.array([[len(PASSAGES[row]) if row >= 0 else 0 for row in of_query] for of_query in rows], np.float32)
+
+
+def test_late_interaction_reorders_the_first_documents_only(engine: SearchEngine) -> None:
+    engine.late = ByLength()  # type: ignore[assignment]
+    queries = ["river stream car"]
+    plain = engine.rank(queries, 4)
+    engine.settings = SearchSettings(late=100.0, late_depth=2)
+    late = engine.rank(queries, 4)
+    first = sorted(plain.passages[0, :2].tolist(), key=lambda row: -len(PASSAGES[row]))
+    assert late.passages[0].tolist() == [*first, *plain.passages[0, 2:].tolist()]
+    assert (np.diff(late.scores[late.ranking.found]) <= 0).all()
+
+
+def test_late_interaction_adds_up_to_its_weight(engine: SearchEngine) -> None:
+    engine.late = ByLength()  # type: ignore[assignment]
+    plain = engine.rank(["river stream car"], 3)
+    engine.settings = SearchSettings(late=0.5, late_depth=3)
+    late = engine.rank(["river stream car"], 3)
+    scores = dict(zip(plain.documents[0].tolist(), plain.scores[0].tolist(), strict=True))
+    lengths = np.array([len(PASSAGES[row]) for row in plain.passages[0]], dtype=float)
+    shares = (lengths - lengths.min()) / (lengths.max() - lengths.min())
+    width = plain.scores[0].max() - plain.scores[0].min()
+    expected = {
+        document: scores[document] + 0.5 * width * share
+        for document, share in zip(plain.documents[0].tolist(), shares, strict=True)
+    }
+    assert dict(zip(late.documents[0].tolist(), late.scores[0].tolist(), strict=True)) == pytest.approx(expected)
+
+
+def test_an_engine_without_late_interaction_says_so(engine: SearchEngine) -> None:
+    engine.settings = SearchSettings(late=1.0)
+    with pytest.raises(ValueError, match="made without it"):
+        engine.rank(["car"], 2)
+
+
+def test_smoothing_lifts_what_resembles_the_first(engine: SearchEngine) -> None:
+    plain = engine.rank(["car flour"], 4)
+    engine.settings = SearchSettings(smoothing=0.5)
+    smooth = engine.rank(["car flour"], 4)
+    assert sorted(plain.documents[0].tolist()) == sorted(smooth.documents[0].tolist())
+    near = {0, 3}  # documents about cars
+    before, after = ([r for r, d in enumerate(found.documents[0].tolist()) if d in near] for found in (plain, smooth))
+    assert sum(after) <= sum(before)
+    assert smooth.scores[0].tolist() != plain.scores[0].tolist()
+
+
+@pytest.mark.parametrize("mode", ["lexical", "dense"])
+def test_one_side_alone_is_neither_smoothed_nor_looked_at_again(engine: SearchEngine, mode: Any) -> None:
+    plain = engine.rank(["car flour"], 4, mode)
+    engine.settings = SearchSettings(smoothing=0.9, late=5.0)
+    assert engine.rank(["car flour"], 4, mode).documents.tolist() == plain.documents.tolist()
+
+
+@pytest.mark.parametrize("options", [{}, {"feedback": 0.5}, {"smoothing": 0.4}, {"late": 2.0, "late_depth": 2}])
 def test_a_batch_gives_what_single_queries_give(
-    engine: SearchEngine, feedback: float, monkeypatch: pytest.MonkeyPatch
+    engine: SearchEngine, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("corpusmith.index.search.QUERIES_AT_ONCE", 2)
-    engine.settings = SearchSettings(feedback=feedback)
+    engine.settings, engine.late = SearchSettings(**options), ByLength()  # type: ignore[assignment]
     queries = ["car engine", "flour", "river", "?", "stream of cake"]
     exclude: list[set[int]] = [{0}, set(), {2}, set(), set()]
     together = engine.rank(queries, 4, exclude=exclude)

@@ -271,6 +271,10 @@ class Corpus:
         wanted = np.asarray(rows, dtype=np.int64)
         return [_passage(int(row), values) for row, values in zip(wanted, self._passages.take(wanted), strict=True)]
 
+    def contents_at(self, rows: Sequence[int] | np.ndarray) -> list[str]:
+        """What the passages of these rows say, in the order asked for."""
+        return [passage.content for passage in self.take(rows)]
+
     def passages(self, start: int = 0, stop: int | None = None) -> Iterator[Passage]:
         """Stream the passages from row `start` to `stop` (exclusive)."""
         for row, values in self._passages.scan(start, stop):

@@ -52,6 +52,13 @@ class Collection:
         for _, content in self.masked:
             yield content
 
+    def contents_at(self, positions: np.ndarray) -> list[str]:
+        """What stands at these positions, in the order asked for."""
+        kept = positions < len(self.rows)
+        passages = iter(self.corpus.take(self.rows[positions[kept]]))
+        masked = iter(positions[~kept] - len(self.rows))
+        return [next(passages).content if is_kept else self.masked[next(masked)][1] for is_kept in kept]
+
     def lexical_index(self, config: LexicalConfig, scratch: Path | None = None) -> LexicalIndex:
         """A BM25 index over the positions; with `scratch`, a new folder, it lies on the disk and not in memory.
 

@@ -32,6 +32,20 @@ class DocumentRanking(NamedTuple):
         """The rankings of some of the queries."""
         return type(self)(*(values[queries] for values in self))
 
+    def rescored(self, scores: np.ndarray) -> Self:
+        """The ranking with new scores `[Q, N]` of its first N documents, which are put into their order; the others
+        stay behind them as they are. Equal scores are ordered by row."""
+        count = scores.shape[1]
+        order = np.lexsort((self.documents[:, :count], -scores))
+        first = (self.documents[:, :count], scores.astype(np.float32), self.passages[:, :count])
+        rest = (values[:, count:] for values in self)
+        return type(self)(
+            *(
+                np.concatenate([np.take_along_axis(values, order, axis=1), others], axis=1)
+                for values, others in zip(first, rest, strict=True)
+            )
+        )
+
     @property
     def ranking(self) -> Ranking:
         """The documents alone."""

@@ -1,18 +1,19 @@
 """One way to search, for the reader's query as for ten thousand evaluation queries.
 
 Passages are found by words and by vectors, each list is turned into documents by the best passage, and the two
-lists are fused. With feedback the dense queries then move toward the first fused documents and search once more.
-Documents are fused rather than passages, because the passage that repeats the query's words and the one that
-answers it need not be the same.
+lists are fused. With feedback the dense queries then move toward the first fused documents and search once more, with
+smoothing a document's score takes after its neighbours', and late interaction looks at the first documents once more,
+token by token. Documents are fused rather than passages, because the passage that repeats the query's words and the
+one that answers it need not be the same.
 
-What costs time (encoding, the two searches) is kept in `Candidates`, apart from the settings that combine it, so
-that choosing weight and feedback on a validation slice encodes its queries once.
+What costs time in any case (encoding queries, the two searches) is kept in `Candidates`, apart from the settings that
+combine it, so that choosing weight and feedback on a validation slice encodes its queries once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -23,9 +24,15 @@ from corpusmith.index.dense import DenseIndex
 from corpusmith.index.documents import DocumentRanking, find, to_documents
 from corpusmith.retrieval.base import PADDING, Ranking, Retriever
 from corpusmith.retrieval.feedback import move_queries
-from corpusmith.retrieval.fusion import product, reciprocal_rank, relative_score
+from corpusmith.retrieval.fusion import product, reciprocal_rank, relative_score, stretched
+from corpusmith.retrieval.smoothing import smoothed
+
+if TYPE_CHECKING:
+    from corpusmith.retrieval.late_interaction import LateInteraction
 
 QUERIES_AT_ONCE = 128
+SMOOTHED = 100
+"""Fused documents whose scores are smoothed."""
 Mode = Literal["lexical", "dense", "fused"]
 Exclusion = Sequence[Collection[int]]
 """For each query the document rows that must not be returned (its own source, say)."""
@@ -47,6 +54,13 @@ class SearchSettings(Config):
     feedback: float = Field(default=0.0, ge=0)
     """How far dense queries move toward the first fused documents, 0 (off) upward; at 1 the documents' mean counts
     as much as the query."""
+    smoothing: float = Field(default=0.0, ge=0, le=1)
+    """Share of a fused document's score that is its nearest neighbours' among the first 100; 0 switches it off."""
+    late: float = Field(default=0.0, ge=0)
+    """Weight of late interaction against the fused scores, both stretched over the documents that it looks at; 0
+    switches it off."""
+    late_depth: int = Field(default=20, ge=2)
+    """How many fused documents late interaction looks at."""
     depth: int = Field(default=3, ge=1)
     """How many fused documents the feedback uses."""
     candidates: int = Field(default=1000, ge=1)
@@ -56,9 +70,10 @@ class SearchSettings(Config):
 class Candidates(NamedTuple):
     """What the two searches found for Q queries before anything is combined.
 
-    `vectors[Q, D]` are the queries', `answerable[Q]` says which of them hold a letter or digit.
+    `vectors[Q, D]` are the `queries`', `answerable[Q]` says which of them hold a letter or digit.
     """
 
+    queries: Sequence[str]
     vectors: np.ndarray
     answerable: np.ndarray
     lexical: DocumentRanking
@@ -67,7 +82,7 @@ class Candidates(NamedTuple):
     def of(self, queries: slice) -> Candidates:
         """What was found for some of the queries."""
         lexical, dense = (side.of(queries) for side in (self.lexical, self.dense))
-        return Candidates(self.vectors[queries], self.answerable[queries], lexical, dense)
+        return Candidates(self.queries[queries], self.vectors[queries], self.answerable[queries], lexical, dense)
 
 
 class SearchEngine:
@@ -79,6 +94,7 @@ class SearchEngine:
         retriever: encodes queries as the passages were encoded.
         passage_documents: `[P]` document row of each passage row.
         settings: how to combine the two; `replace` it at will, nothing is cached.
+        late: scores passages by their tokens; needed only where the settings ask for it.
     """
 
     def __init__(
@@ -88,12 +104,14 @@ class SearchEngine:
         retriever: Retriever,
         passage_documents: np.ndarray,
         settings: SearchSettings | None = None,
+        late: LateInteraction | None = None,
     ) -> None:
         self.lexical = lexical
         self.dense = dense
         self.retriever = retriever
         self.passage_documents = np.asarray(passage_documents, dtype=np.int64)
         self.settings = settings or SearchSettings()
+        self.late = late
 
     def rank(
         self, queries: Sequence[str], k: int, mode: Mode = "fused", exclude: Exclusion | None = None
@@ -114,6 +132,7 @@ class SearchEngine:
         """Encode the queries and search by words and by vectors: the part that weight and feedback do not change."""
         vectors, answerable, settings = self._encode(queries), _answerable(queries), self.settings
         return Candidates(
+            queries,
             vectors,
             answerable,
             self._find_lexical(queries, settings, exclude),
@@ -140,14 +159,38 @@ class SearchEngine:
     def _combine(
         self, found: Candidates, k: int, settings: SearchSettings, exclude: Exclusion | None
     ) -> DocumentRanking:
-        fused = self._fuse(found.lexical, found.dense, settings, max(k, settings.depth))
+        width = max(k, SMOOTHED * (settings.smoothing > 0), settings.late_depth * (settings.late > 0))
+        fused = self._fuse(found.lexical, found.dense, settings, max(width, settings.depth))
         if settings.feedback > 0:
             moved = move_queries(
                 found.vectors, fused.passages, fused.scores, self.dense.vectors, settings.feedback, settings.depth
             )
             dense = self._find_dense(moved, found.answerable, settings, exclude)
-            fused = self._fuse(found.lexical, dense, settings, k)
+            fused = self._fuse(found.lexical, dense, settings, width)
+        if settings.smoothing > 0:
+            fused = fused.rescored(self._smoothed(_first(fused, SMOOTHED), settings.smoothing))
+        if settings.late > 0:
+            fused = fused.rescored(self._interacted(found.queries, _first(fused, settings.late_depth), settings.late))
         return _first(fused, k)
+
+    def _smoothed(self, first: DocumentRanking, share: float) -> np.ndarray:
+        """New scores of these documents, each brought nearer to its neighbours'."""
+        found = first.ranking.found
+        vectors = np.zeros((*found.shape, self.dense.dimension), dtype=np.float32)
+        vectors[found] = self.dense.vectors(first.passages[found])
+        return smoothed(first.scores, vectors, found, share)
+
+    def _interacted(self, queries: Sequence[str], first: DocumentRanking, weight: float) -> np.ndarray:
+        """New scores of these documents: to each its late interaction is added, stretched to 0 and the width of the old
+        scores, so that none falls behind the documents that are not looked at."""
+        if self.late is None:
+            raise ValueError("these settings ask for late interaction, and this engine was made without it")
+        found = first.ranking.found
+        late = stretched(Ranking(first.documents, self.late.scores(queries, first.passages)))
+        highest = np.where(found, first.scores, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
+        lowest = np.where(found, first.scores, np.inf).min(axis=1, keepdims=True, initial=np.inf)
+        width = np.where(found.any(axis=1, keepdims=True), highest - lowest, 0)
+        return np.where(found, first.scores + weight * width * np.where(found, late, 0), first.scores)
 
     def _encode(self, queries: Sequence[str]) -> np.ndarray:
         if not queries:

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
@@ -40,6 +40,7 @@ from corpusmith.pipeline.chain import Watcher
 from corpusmith.recipe import Recipe
 from corpusmith.retrieval.dense import DenseRetriever
 from corpusmith.retrieval.encoding import Encoding, make_retriever
+from corpusmith.retrieval.late_interaction import LateInteraction
 from corpusmith.vocabulary.tokenizer import Tokenizer
 
 STEPS = "steps"
@@ -211,9 +212,12 @@ class Workspace:
     def retriever(self, step: str) -> DenseRetriever:
         """Encodes with the model of "base" or "trained", as that step did; made once, since that can take seconds."""
         if step not in self._retrievers:
-            checkpoint = self.base if step == "base" else self.trained_checkpoint()
-            self._retrievers[step] = make_retriever(checkpoint, self.encoding(step).method)
+            self._retrievers[step] = make_retriever(self.checkpoint(step), self.encoding(step).method)
         return self._retrievers[step]
+
+    def checkpoint(self, step: str) -> Checkpoint:
+        """The model of "base" or "trained", in the size that searches."""
+        return self.base if step == "base" else self.trained_checkpoint()
 
     def trained_checkpoint(self) -> Checkpoint:
         """The model after the last stage, in the size that searches."""
@@ -266,16 +270,19 @@ class Workspace:
 
     def engine(self, step: str, collection: str | None = None) -> SearchEngine:
         """Search with the model and vectors of "base" or "trained", over the corpus or one of the `collections`."""
-        retriever = self.retriever(step)
+        retriever, load = self.retriever(step), partial(self.checkpoint, step)
         if collection is None:
             dense = DenseIndex(retriever.dimension)
             dense.add(np.arange(self.corpus.n_passages), self.vectors(step))
-            return SearchEngine(self.lexical, dense, retriever, self.corpus.passage_documents, DEFAULT_SEARCH)
+            late = LateInteraction(load, self.corpus.contents_at)
+            documents = self.corpus.passage_documents
+            return SearchEngine(self.lexical, dense, retriever, documents, DEFAULT_SEARCH, late)
         made = self.collections[collection]
         if collection not in self._lexical:
             self._lexical[collection] = made.lexical_index(self.recipe.lexical, self.folder / f".{collection}.scratch")
         dense = made.dense_index(self.vectors(step), open_array(self.path(step) / f"{collection}.npy"))
-        return SearchEngine(self._lexical[collection], dense, retriever, made.documents, DEFAULT_SEARCH)
+        late = LateInteraction(load, made.contents_at)
+        return SearchEngine(self._lexical[collection], dense, retriever, made.documents, DEFAULT_SEARCH, late)
 
 
 def fingerprint(checkpoint: Checkpoint) -> str:

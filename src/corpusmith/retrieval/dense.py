@@ -26,6 +26,7 @@ from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.packed import pack
 from corpusmith.model.pooling import pool
 from corpusmith.retrieval.base import Progress
+from corpusmith.vocabulary.tokenizer import Tokenizer
 
 WINDOW = 8_192
 """Texts tokenised and sorted together."""
@@ -91,9 +92,7 @@ class DenseRetriever:
         self._name = checkpoint.name
         self._tokenizer = checkpoint.tokenizer
         self._max_tokens = checkpoint.max_tokens
-        self._query_prompt = checkpoint.prompts.get("query", "")
-        named = (checkpoint.prompts.get(name) for name in DOCUMENT_PROMPTS)
-        self._document_prompt = next((prompt for prompt in named if prompt), "")
+        self._query_prompt, self._document_prompt = query_prompt(checkpoint), document_prompt(checkpoint)
 
     @property
     def dimension(self) -> int:
@@ -108,8 +107,7 @@ class DenseRetriever:
         """
 
         def tokens_of(start: int, stop: int) -> list[np.ndarray]:
-            encodable = (text.encode("utf-8", "replace").decode("utf-8") for text in texts[start:stop])
-            return self._tokenizer.encode([prompt + text for text in encodable])
+            return tokenised(self._tokenizer, texts[start:stop], prompt)
 
         return self._encode_windows(len(texts), tokens_of, progress=progress)
 
@@ -154,7 +152,8 @@ class DenseRetriever:
             raise ValueError(f"out has shape {vectors.shape}, expected {(total, self.dimension)}")
         for start, window in _ahead(total, tokens_of):
             done = start
-            for places, batch in self._batches(window):
+            sequences = [self._tokenizer.with_specials(ids, self._max_tokens) for ids in window]
+            for places, batch in by_length(sequences, self.batch_tokens):
                 encoded = self.backend.encode(batch)
                 if not np.isfinite(encoded).all():
                     raise ModelError(
@@ -168,14 +167,35 @@ class DenseRetriever:
                     progress(done, total)
         return vectors
 
-    def _batches(self, window: list[np.ndarray]) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-        """Places in the window and token ids with specials, longest texts first (what does not fit fails early)."""
-        sequences = [self._tokenizer.with_specials(ids, self._max_tokens) for ids in window]
-        lengths = np.array([len(ids) for ids in sequences])
-        order = np.argsort(-lengths, kind="stable")
-        batch_of = (np.cumsum(lengths[order]) - 1) // self.batch_tokens
-        for places in np.split(order, np.flatnonzero(np.diff(batch_of)) + 1):
-            yield places, [sequences[place] for place in places]
+
+def query_prompt(checkpoint: Checkpoint) -> str:
+    """What a model wants before every query, often nothing."""
+    return checkpoint.prompts.get("query", "")
+
+
+def document_prompt(checkpoint: Checkpoint) -> str:
+    """What a model wants before every document, often nothing."""
+    named = (checkpoint.prompts.get(name) for name in DOCUMENT_PROMPTS)
+    return next((prompt for prompt in named if prompt), "")
+
+
+def tokenised(tokenizer: Tokenizer, texts: Sequence[str], prompt: str = "") -> list[np.ndarray]:
+    """Token ids of each text with the prompt before it, without special tokens; lone surrogates are read as question
+    marks."""
+    encodable = (text.encode("utf-8", "replace").decode("utf-8") for text in texts)
+    return tokenizer.encode([prompt + text for text in encodable])
+
+
+def by_length(sequences: list[np.ndarray], batch_tokens: int) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+    """Batches of some `batch_tokens` tokens, with the sequences' numbers; the longest come first, since what does not
+    fit shall fail early."""
+    if not sequences:
+        return
+    lengths = np.array([len(ids) for ids in sequences])
+    order = np.argsort(-lengths, kind="stable")
+    batch_of = (np.cumsum(lengths[order]) - 1) // batch_tokens
+    for places in np.split(order, np.flatnonzero(np.diff(batch_of)) + 1):
+        yield places, [sequences[place] for place in places]
 
 
 def _ahead(total: int, tokens_of: Callable[[int, int], list[np.ndarray]]) -> Iterator[tuple[int, list[np.ndarray]]]:

@@ -31,7 +31,7 @@ def relative_score(lexical: Ranking, dense: Ranking, weight: float, k: int) -> R
 
     A list whose scores are all equal counts 1 for each of its results. Returns `[Q, min(k, K_lexical + K_dense)]`.
     """
-    return _join(_stretched(lexical) * (1 - weight), lexical, _stretched(dense) * weight, dense, k, np.add)
+    return _join(stretched(lexical) * (1 - weight), lexical, stretched(dense) * weight, dense, k, np.add)
 
 
 def reciprocal_rank(lexical: Ranking, dense: Ranking, weight: float, k: int) -> Ranking:
@@ -61,8 +61,8 @@ def _factors(ranking: Ranking) -> np.ndarray:
     return np.maximum(ranking.scores.astype(np.float64), LEAST_FACTOR)
 
 
-def _stretched(ranking: Ranking) -> np.ndarray:
-    """`[Q, K]` scores, 1 for a query's best result and 0 for its last."""
+def stretched(ranking: Ranking) -> np.ndarray:
+    """`[Q, K]` scores, 1 for a query's best result and 0 for its last; all 1 where there is no difference."""
     if ranking.scores.shape[1] == 0:
         return ranking.scores.astype(np.float64)
     scores = np.where(ranking.found, ranking.scores, np.nan).astype(np.float64)
