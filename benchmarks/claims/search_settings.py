@@ -1,4 +1,4 @@
-"""Why search starts from weight 0.5 and feedback 0.5: people's queries that are no test queries.
+"""Why search starts from the settings that it starts from: people's queries that are no test queries.
 
 Four collections with queries written by people and reserved for training: scifact's train claims, and the pairs
 bioasq (questions and snippets), evidence_prompts (an intervention, its comparator and outcome, and the trial's
@@ -17,7 +17,7 @@ import gzip
 import json
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +29,43 @@ from corpusmith.evaluation.beir import read_beir
 from corpusmith.evaluation.compare import DECIDING_MEASURE, System, run_systems
 from corpusmith.evaluation.significance import bootstrap_interval, paired_randomisation
 from corpusmith.index.search import SearchSettings
+from corpusmith.retrieval.base import PADDING
+from corpusmith.retrieval.late_interaction import LateInteraction
 
 PAIRS = {"bioasq": None, "evidence_prompts": None, "medquad_qa": 4000}
 """How many pairs are drawn of each set, None for all."""
 QUERIES = 600
-WEIGHTS = (0.3, 0.4, 0.5, 0.6, 0.7)
-FEEDBACKS = (0.0, 0.25, 0.5, 1.0, 2.0)
 PLAIN = SearchSettings(weight=0.5, feedback=0.0)
+SETTINGS = (
+    PLAIN,
+    *(PLAIN.model_copy(update={"weight": weight}) for weight in (0.3, 0.4, 0.6, 0.7)),
+    *(PLAIN.model_copy(update={"feedback": feedback}) for feedback in (0.25, 0.5, 1.0, 2.0)),
+    *(PLAIN.model_copy(update={"feedback": 0.25, "smoothing": smoothing}) for smoothing in (0.2, 0.4)),
+    *(PLAIN.model_copy(update={"late": late}) for late in (0.5, 1.0, 2.0, 4.0)),
+    PLAIN.model_copy(update={"late": 2.0, "late_depth": 50}),
+    *(PLAIN.model_copy(update={"feedback": 0.25, "late": late}) for late in (1.0, 2.0)),
+    *(PLAIN.model_copy(update={"feedback": 0.25, "smoothing": 0.2, "late": late}) for late in (1.0, 2.0)),
+)
 SEED = 0
+
+
+class Remembered:
+    """Late interaction that scores no passage for a query twice: most settings look at the same ones."""
+
+    def __init__(self, late: LateInteraction) -> None:
+        self.late = late
+        self.known: dict[tuple[str, int], float] = {}
+
+    def scores(self, queries: Sequence[str], rows: np.ndarray) -> np.ndarray:
+        """See `LateInteraction.scores`."""
+        keys = [[(query, row) for row in of_query] for query, of_query in zip(queries, rows.tolist(), strict=True)]
+        is_new = np.array([[row != PADDING and (query, row) not in self.known for query, row in of] for of in keys])
+        found = self.late.scores(queries, np.where(is_new, rows, PADDING))
+        for of_query, scores, new in zip(keys, found, is_new, strict=True):
+            self.known |= {
+                key: float(score) for key, score, is_there in zip(of_query, scores, new, strict=True) if is_there
+            }
+        return np.array([[self.known.get(key, 0.0) for key in of_query] for of_query in keys], dtype=np.float32)
 
 
 def read_lines(path: Path) -> Iterator[dict]:
@@ -75,24 +104,32 @@ def write_records(path: Path, records: Iterator[dict]) -> None:
 def measure_settings(built: Path, query_set: QuerySet) -> dict:
     """nDCG@10 of every setting, and its paired difference to plain fusion."""
     searcher = load(built)
-    settings = [SearchSettings(weight=weight, feedback=0.0) for weight in WEIGHTS]
-    settings += [SearchSettings(weight=0.5, feedback=feedback) for feedback in FEEDBACKS[1:]]
-    systems = [System(str(i), "", searcher.engine, "fused", setting, True) for i, setting in enumerate(settings)]
+    engine = searcher.engine
+    assert engine.late is not None
+    engine.late = Remembered(engine.late)  # type: ignore[assignment]
+    systems = [System(named(setting), "", engine, "fused", setting, True) for setting in SETTINGS]
     values = run_systems(systems, query_set, searcher.corpus.document_ids)
-    plain = values[str(settings.index(PLAIN))].values[DECIDING_MEASURE]
+    plain = values[named(PLAIN)].values[DECIDING_MEASURE]
     found = {}
-    for i, setting in enumerate(settings):
-        ours = values[str(i)].values[DECIDING_MEASURE]
+    for setting in SETTINGS:
+        ours = values[named(setting)].values[DECIDING_MEASURE]
         interval = bootstrap_interval(ours - plain, SEED)
-        found[f"weight {setting.weight}, feedback {setting.feedback}"] = {
+        found[named(setting)] = {
             "mean": round(float(ours.mean()), 4),
             "difference": round(interval.mean, 4),
             "low": round(interval.low, 4),
             "high": round(interval.high, 4),
             "p": paired_randomisation(ours, plain, SEED) if setting != PLAIN else 1.0,
         }
-        print(f"  weight {setting.weight}, feedback {setting.feedback:4}: {ours.mean():.4f} {interval.mean:+.4f}")
+        print(f"  {named(setting)}: {ours.mean():.4f} {interval.mean:+.4f}", flush=True)
     return {"queries": len(query_set), "documents": searcher.corpus.n_documents, "settings": found}
+
+
+def named(setting: SearchSettings) -> str:
+    """What a setting changes about search, in words."""
+    shown = {name: getattr(setting, name) for name in ("weight", "feedback", "smoothing", "late")}
+    depth = f" of {setting.late_depth}" if setting.late else ""
+    return ", ".join(f"{name} {value}" for name, value in shown.items() if value or name == "weight") + depth
 
 
 def main() -> None:
@@ -114,7 +151,7 @@ def main() -> None:
     means = {key: np.mean([entry["settings"][key]["difference"] for entry in collections.values()]) for key in settings}
     content = {
         "measure": DECIDING_MEASURE,
-        "baseline": "weight 0.5, feedback 0.0",
+        "baseline": named(PLAIN),
         "seeds": [SEED],
         "mean_difference": {key: round(float(value), 4) for key, value in means.items()},
         "collections": collections,

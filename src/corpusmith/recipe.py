@@ -136,6 +136,13 @@ class SearchConfig(Config):
     """Weight of the dense side in the fusion, from 0 (lexical only) to 1 (dense only)."""
     feedback: float | Literal["auto"] = "auto"
     """How far the dense query moves toward the top documents of the first fused ranking; 0 switches it off."""
+    smoothing: float | Literal["auto"] = "auto"
+    """Share of a fused document's score that is its nearest neighbours' among the first 100; 0 switches it off."""
+    late: float | Literal["auto"] = "auto"
+    """Weight of late interaction, which compares the query's tokens with those of the first fused documents; 0 switches
+    it off. A query then costs as much as encoding `late_depth` passages."""
+    late_depth: int = Field(default=20, ge=2)
+    """How many fused documents late interaction looks at."""
     candidates: int = Field(default=1000, ge=10)
     """Passages taken from each side before fusion."""
     layers: int | None = Field(default=None, ge=1)
@@ -151,6 +158,10 @@ class SearchConfig(Config):
             raise ValueError("weight lies between 0 and 1, or is 'auto'")
         if self.feedback != "auto" and not 0 <= self.feedback <= 10:
             raise ValueError("feedback lies between 0 and 10, or is 'auto'")
+        if self.smoothing != "auto" and not 0 <= self.smoothing <= 1:
+            raise ValueError("smoothing lies between 0 and 1, or is 'auto'")
+        if self.late != "auto" and not 0 <= self.late <= 100:
+            raise ValueError("late lies between 0 and 100, or is 'auto'")
         return self
 
 

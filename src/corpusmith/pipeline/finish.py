@@ -17,13 +17,15 @@ from corpusmith.evaluation.heldout import MINIMUM_QUERIES
 from corpusmith.evaluation.validator import PLAIN_FUSION
 from corpusmith.index.search import Candidates, SearchEngine, SearchSettings
 from corpusmith.model.huggingface import export_checkpoint
-from corpusmith.pipeline.workspace import DEFAULT_SEARCH, Workspace
+from corpusmith.pipeline.workspace import DEFAULT_SEARCH, QUICK_SEARCH, Workspace
 
 CHOSEN_SETTINGS: dict[str, tuple[str, tuple[float, ...]]] = {
     "weight": ("fusion weight of the dense side", (0.3, 0.4, 0.5, 0.6, 0.7)),
     "feedback": ("feedback strength", (0.0, 0.25, 0.5, 1.0)),
+    "smoothing": ("share of smoothing", (0.0, 0.2, 0.4)),
+    "late": ("weight of late interaction", (0.0, 1.0)),
 }
-"""What each search setting is called in the report, and the values tried beside its default."""
+"""What each search setting is called in the report, and the values tried, its default among them."""
 KNOWN_ITEM_NOTE = (
     "Known-item queries made from this corpus: titles, sentences and title phrases, asked of documents from which they "
     "were removed. They show whether a document is found again by its own words; they do not show how well the "
@@ -85,7 +87,7 @@ def _choose_model(work: Workspace, validation: _Validation, choices: list[Choice
     if work.recipe.search.model == "trained":
         choices.append(Choice("model", "trained", "The recipe asks for it.", ()))
         return "trained"
-    before, after = (validation.scores(name, [DEFAULT_SEARCH])[0] for name in ("base", "trained"))
+    before, after = (validation.scores(name, [QUICK_SEARCH])[0] for name in ("base", "trained"))
     kinds = work.heldout.kinds("validation")
     better, choice = choose_model(before, after, kinds, work.practised_kinds, work.recipe.seed)
     choices.append(choice)
@@ -93,20 +95,25 @@ def _choose_model(work: Workspace, validation: _Validation, choices: list[Choice
 
 
 def _choose_settings(work: Workspace, model: str, validation: _Validation, choices: list[Choice]) -> SearchSettings:
-    """The recipe's own settings, and for those left to 'auto' what the queries say."""
+    """The recipe's own settings, and for those left to 'auto' what the queries say.
+
+    Late interaction, which costs more than all else, is left out until its own turn at the end.
+    """
     wanted = work.recipe.search
-    given = {name: value for name in ("weight", "feedback") if (value := getattr(wanted, name)) != "auto"}
-    settings = DEFAULT_SEARCH.model_copy(update={"fusion": wanted.fusion, "candidates": wanted.candidates, **given})
+    given = {name: value for name in CHOSEN_SETTINGS if (value := getattr(wanted, name)) != "auto"}
+    same = {name: getattr(wanted, name) for name in ("fusion", "candidates", "late_depth")}
+    settings = DEFAULT_SEARCH.model_copy(update=same | given)
     if len(validation.queries) < MINIMUM_QUERIES:
         return settings
-    for name, (what, candidates) in CHOSEN_SETTINGS.items():
-        if name not in given:
-            tried = {value: settings.model_copy(update={name: value}) for value in candidates}
-            scores = validation.scores(model, list(tried.values()))
-            by_value = dict(zip(tried, scores, strict=True))
-            value, choice = choose_setting(what, by_value, getattr(DEFAULT_SEARCH, name), work.recipe.seed)
-            settings = tried[value]
-            choices.append(choice)
+    for name, (what, values) in CHOSEN_SETTINGS.items():
+        if name in given:
+            continue
+        quick = {} if name == "late" else {"late": 0.0}
+        tried = {value: settings.model_copy(update=quick | {name: value}) for value in values}
+        scores = dict(zip(tried, validation.scores(model, list(tried.values())), strict=True))
+        value, choice = choose_setting(what, scores, getattr(DEFAULT_SEARCH, name), work.recipe.seed)
+        settings = settings.model_copy(update={name: value})
+        choices.append(choice)
     return settings
 
 

@@ -21,7 +21,7 @@ from corpusmith.pipeline.chain import Silent, reusable
 from corpusmith.pipeline.memory import BYTES_A_PARAMETER, Memory
 from corpusmith.pipeline.run import chain
 from corpusmith.pipeline.start import LEARNING_TOKENS, encoder_to_train, learning_tokens
-from corpusmith.pipeline.train import RESERVED_SECONDS
+from corpusmith.pipeline.train import PASSAGE_TOKENS, RESERVED_SECONDS, late_tokens
 from corpusmith.pipeline.workspace import Workspace
 from corpusmith.recipe import Recipe, StageConfig
 from corpusmith.report.base import PlannedStep
@@ -29,7 +29,6 @@ from corpusmith.retrieval.encoding import Method, make_retriever
 
 BYTES_A_TOKEN = 4.5
 GZIP_RATIO = 3
-PASSAGE_TOKENS = 200
 INSTALLED_DOCUMENTS = 6000
 READ_TOKENS_A_SECOND = 150_000
 INDEX_TOKENS_A_SECOND = 500_000
@@ -59,6 +58,8 @@ def make_plan(paths: Sequence[Path], recipe: Recipe, folder: Path) -> list[Plann
     dearer = trained.flops([PASSAGE_TOKENS]) / whole.flops([PASSAGE_TOKENS])
     vectors = int(tokens / PASSAGE_TOKENS) * work.base.dimension * 4
     trained_vectors = int(tokens / PASSAGE_TOKENS) * trained.config.hidden_size * 4
+    made = min(recipe.heldout.queries, int(recipe.heldout.share * tokens / PASSAGE_TOKENS))
+    looking = late_tokens(recipe, made) * dearer / speed
     seconds = {
         "corpus": tokens / READ_TOKENS_A_SECOND,
         "tokens": tokens / INDEX_TOKENS_A_SECOND,
@@ -69,8 +70,8 @@ def make_plan(paths: Sequence[Path], recipe: Recipe, folder: Path) -> list[Plann
         "growth": learning_tokens(recipe.start) * dearer * TRAINING_COST / speed,
         "trained": encoding_seconds * dearer,
         "pairs": 30.0,
-        "choice": RESERVED_SECONDS / 3,
-        "evaluation": RESERVED_SECONDS / 3,
+        "choice": RESERVED_SECONDS / 3 + looking / 2,
+        "evaluation": RESERVED_SECONDS / 3 + looking / 2,
     }
     disk = {
         "corpus": tokens * BYTES_A_TOKEN / 2,

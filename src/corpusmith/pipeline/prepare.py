@@ -16,7 +16,7 @@ from corpusmith.evaluation.demonstration import make_demonstration as write_demo
 from corpusmith.evaluation.heldout import make_heldout as draw_heldout
 from corpusmith.index.lexical import LexicalIndex
 from corpusmith.model.checkpoint import Checkpoint
-from corpusmith.pipeline.workspace import DEFAULT_SEARCH, Workspace
+from corpusmith.pipeline.workspace import QUICK_SEARCH, Workspace
 from corpusmith.retrieval.base import Progress
 from corpusmith.retrieval.dense import DenseRetriever
 from corpusmith.retrieval.encoding import choose_encoding, make_retriever
@@ -136,7 +136,7 @@ def make_pairs(work: Workspace, draft: Draft) -> None:
     """Pairs with candidates and a teacher's scores; none where the corpus gives none."""
     options, seed = work.recipe.pairs, work.recipe.seed
     engine = work.engine("base")
-    engine.settings = DEFAULT_SEARCH.model_copy(update={"candidates": 2 * options.depth})
+    engine.settings = QUICK_SEARCH.model_copy(update={"candidates": 2 * options.depth})
 
     def rank(queries: Sequence[str], k: int) -> tuple[np.ndarray, np.ndarray]:
         found = engine.rank(queries, k)

@@ -21,7 +21,7 @@ from corpusmith.objective.data import TrainingData
 from corpusmith.objective.options.base import Need
 from corpusmith.objective.registry import build_objective, save_parts
 from corpusmith.pipeline.workspace import Workspace
-from corpusmith.recipe import StageConfig
+from corpusmith.recipe import Recipe, StageConfig
 from corpusmith.retrieval.pairs import open_pairs
 from corpusmith.training.budget import BudgetConfig
 from corpusmith.training.checkpoint import DAMAGED
@@ -31,6 +31,8 @@ from corpusmith.training.plan import Plan
 
 RESERVED_SECONDS = 45
 """Set aside from a budget of minutes for choosing, measuring and the report."""
+PASSAGE_TOKENS = 200
+"""Tokens of a passage, where they are not counted yet."""
 LEAST_TRAINING_MINUTES = 0.25
 LEAST_PAIRS = 64
 """With fewer training pairs than this the model would learn them by heart."""
@@ -167,10 +169,17 @@ def _share(work: Workspace, number: int) -> BudgetConfig | None:
         return whole.scaled(recipe.part_of_budget(number))
     spent = sum(manifest.seconds for manifest in work.manifests.values())
     own = sum((stage.budget.minutes or 0.0) for stage in recipe.stages[number:] if stage.budget is not None)
-    ahead = work.manifests["base"].seconds + RESERVED_SECONDS
+    base = work.manifests["base"]
+    looking = late_tokens(recipe, len(work.heldout.queries)) / max(base.cost["tokens"], 1.0)
+    ahead = base.seconds * (1 + looking) + RESERVED_SECONDS
     parts = [recipe.part_of_budget(later) for later in range(number, len(recipe.stages) + 1)]
     left = (whole.minutes - own - (spent + ahead) / 60) * parts[0] / sum(parts)
     return BudgetConfig(minutes=round(left, 3)) if left >= LEAST_TRAINING_MINUTES else None
+
+
+def late_tokens(recipe: Recipe, queries: int) -> float:
+    """Tokens that late interaction encodes while this many held-out queries choose and report, each once."""
+    return queries * recipe.search.late_depth * PASSAGE_TOKENS if recipe.search.late != 0 else 0.0
 
 
 def _validator(work: Workspace, start: Checkpoint) -> Validator | None:

@@ -46,9 +46,10 @@ from corpusmith.vocabulary.tokenizer import Tokenizer
 STEPS = "steps"
 FOR_USERS = ("model", "index")
 """Steps whose folders stand at the top of the build; the others stand under `steps/`."""
-DEFAULT_SEARCH = SearchSettings(weight=0.5, feedback=0.5)
-"""Search before anything is chosen: pairs are mined and models compared with it (benchmarks/claims/search_settings.py
-says why these)."""
+DEFAULT_SEARCH = SearchSettings(weight=0.5, feedback=0.25, late=1.0)
+"""Search where nothing was chosen (benchmarks/claims/search_settings.py says why these settings)."""
+QUICK_SEARCH = DEFAULT_SEARCH.model_copy(update={"late": 0.0})
+"""The same without late interaction, for the many queries by which pairs are mined and models and settings compared."""
 
 
 class Workspace:
@@ -276,13 +277,13 @@ class Workspace:
             dense.add(np.arange(self.corpus.n_passages), self.vectors(step))
             late = LateInteraction(load, self.corpus.contents_at)
             documents = self.corpus.passage_documents
-            return SearchEngine(self.lexical, dense, retriever, documents, DEFAULT_SEARCH, late)
+            return SearchEngine(self.lexical, dense, retriever, documents, QUICK_SEARCH, late)
         made = self.collections[collection]
         if collection not in self._lexical:
             self._lexical[collection] = made.lexical_index(self.recipe.lexical, self.folder / f".{collection}.scratch")
         dense = made.dense_index(self.vectors(step), open_array(self.path(step) / f"{collection}.npy"))
         late = LateInteraction(load, made.contents_at)
-        return SearchEngine(self._lexical[collection], dense, retriever, made.documents, DEFAULT_SEARCH, late)
+        return SearchEngine(self._lexical[collection], dense, retriever, made.documents, QUICK_SEARCH, late)
 
 
 def fingerprint(checkpoint: Checkpoint) -> str:
