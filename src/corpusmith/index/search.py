@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from corpusmith.retrieval.late_interaction import LateInteraction
 
 QUERIES_AT_ONCE = 128
+"""Queries whose candidates are put in order together: a thousand for each are many."""
+LATE_QUERIES = 1024
+"""Queries for which late interaction encodes a passage once."""
 SMOOTHED = 100
 """Fused documents whose scores are smoothed."""
 Mode = Literal["lexical", "dense", "fused"]
@@ -146,20 +149,24 @@ class SearchEngine:
         settings: SearchSettings | None = None,
         exclude: Exclusion | None = None,
     ) -> DocumentRanking:
-        """Fuse candidates by `settings` (the engine's own, if None), with feedback if they ask for it.
+        """Fuse candidates by `settings` (the engine's own, if None), with feedback, smoothing and late interaction
+        where they ask for these.
 
         `exclude` is what `find` was given.
         """
         settings = settings or self.settings
-        return DocumentRanking.joined(
-            self._combine(found.of(some), k, settings, exclude and exclude[some])
-            for some in _batches(len(found.vectors))
+        width = max(k, settings.late_depth) if settings.late > 0 else k
+        fused = DocumentRanking.joined(
+            self._fused(found.of(some), width, settings, exclude and exclude[some])
+            for some in _batches(len(found.vectors), QUERIES_AT_ONCE)
         )
+        if settings.late > 0:
+            parts = [(found.queries[some], fused.of(some)) for some in _batches(len(found.vectors), LATE_QUERIES)]
+            fused = DocumentRanking.joined(self._interacted(queries, part, settings) for queries, part in parts)
+        return _first(fused, k)
 
-    def _combine(
-        self, found: Candidates, k: int, settings: SearchSettings, exclude: Exclusion | None
-    ) -> DocumentRanking:
-        width = max(k, SMOOTHED * (settings.smoothing > 0), settings.late_depth * (settings.late > 0))
+    def _fused(self, found: Candidates, k: int, settings: SearchSettings, exclude: Exclusion | None) -> DocumentRanking:
+        width = max(k, SMOOTHED) if settings.smoothing > 0 else k
         fused = self._fuse(found.lexical, found.dense, settings, max(width, settings.depth))
         if settings.feedback > 0:
             moved = move_queries(
@@ -168,29 +175,29 @@ class SearchEngine:
             dense = self._find_dense(moved, found.answerable, settings, exclude)
             fused = self._fuse(found.lexical, dense, settings, width)
         if settings.smoothing > 0:
-            fused = fused.rescored(self._smoothed(_first(fused, SMOOTHED), settings.smoothing))
-        if settings.late > 0:
-            fused = fused.rescored(self._interacted(found.queries, _first(fused, settings.late_depth), settings.late))
+            fused = self._smoothed(fused, settings.smoothing)
         return _first(fused, k)
 
-    def _smoothed(self, first: DocumentRanking, share: float) -> np.ndarray:
-        """New scores of these documents, each brought nearer to its neighbours'."""
+    def _smoothed(self, fused: DocumentRanking, share: float) -> DocumentRanking:
+        """The ranking with the scores of its first documents brought nearer to their neighbours'."""
+        first = _first(fused, SMOOTHED)
         found = first.ranking.found
         vectors = np.zeros((*found.shape, self.dense.dimension), dtype=np.float32)
         vectors[found] = self.dense.vectors(first.passages[found])
-        return smoothed(first.scores, vectors, found, share)
+        return fused.rescored(smoothed(first.scores, vectors, found, share))
 
-    def _interacted(self, queries: Sequence[str], first: DocumentRanking, weight: float) -> np.ndarray:
-        """New scores of these documents: to each its late interaction is added, stretched to 0 and the width of the old
-        scores, so that none falls behind the documents that are not looked at."""
+    def _interacted(self, queries: Sequence[str], fused: DocumentRanking, settings: SearchSettings) -> DocumentRanking:
+        """The ranking with late interaction added to the scores of its first documents, stretched from 0 to the width
+        of their scores: none falls behind the documents that are not looked at."""
         if self.late is None:
             raise ValueError("these settings ask for late interaction, and this engine was made without it")
-        found = first.ranking.found
+        first = _first(fused, settings.late_depth)
+        found, scores = first.ranking.found, first.scores
         late = stretched(Ranking(first.documents, self.late.scores(queries, first.passages)))
-        highest = np.where(found, first.scores, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
-        lowest = np.where(found, first.scores, np.inf).min(axis=1, keepdims=True, initial=np.inf)
+        highest = np.where(found, scores, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
+        lowest = np.where(found, scores, np.inf).min(axis=1, keepdims=True, initial=np.inf)
         width = np.where(found.any(axis=1, keepdims=True), highest - lowest, 0)
-        return np.where(found, first.scores + weight * width * np.where(found, late, 0), first.scores)
+        return fused.rescored(scores + settings.late * width * np.where(found, late, 0))
 
     def _encode(self, queries: Sequence[str]) -> np.ndarray:
         if not queries:
@@ -216,7 +223,7 @@ class SearchEngine:
                     rows[np.isin(self.passage_documents[rows], list(excluded))] = PADDING
         return DocumentRanking.joined(
             to_documents(passages.rows[some], passages.scores[some], self.passage_documents)
-            for some in _batches(len(passages.rows))
+            for some in _batches(len(passages.rows), QUERIES_AT_ONCE)
         )
 
     def _fuse(
@@ -239,9 +246,9 @@ def _lookup(documents: np.ndarray, side: DocumentRanking) -> tuple[np.ndarray, n
     return positions, find(documents, queries, rows, side.passages[queries, columns])
 
 
-def _batches(n_queries: int) -> list[slice]:
-    """Ranges of queries whose candidates are put in order together, at least one: a thousand for each are many."""
-    return [slice(start, start + QUERIES_AT_ONCE) for start in range(0, max(n_queries, 1), QUERIES_AT_ONCE)]
+def _batches(n_queries: int, size: int) -> list[slice]:
+    """Ranges of at most `size` queries; an empty one if there are none."""
+    return [slice(start, start + size) for start in range(0, max(n_queries, 1), size)]
 
 
 def _first(ranking: DocumentRanking, k: int) -> DocumentRanking:
