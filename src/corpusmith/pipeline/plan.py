@@ -59,7 +59,7 @@ def make_plan(paths: Sequence[Path], recipe: Recipe, folder: Path) -> list[Plann
     vectors = int(tokens / PASSAGE_TOKENS) * work.base.dimension * 4
     trained_vectors = int(tokens / PASSAGE_TOKENS) * trained.config.hidden_size * 4
     made = min(recipe.heldout.queries, int(recipe.heldout.share * tokens / PASSAGE_TOKENS))
-    looking = late_tokens(recipe, made) * dearer / speed
+    looking = late_tokens(work, made) * dearer / speed
     seconds = {
         "corpus": tokens / READ_TOKENS_A_SECOND,
         "tokens": tokens / INDEX_TOKENS_A_SECOND,

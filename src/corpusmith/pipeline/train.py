@@ -21,7 +21,7 @@ from corpusmith.objective.data import TrainingData
 from corpusmith.objective.options.base import Need
 from corpusmith.objective.registry import build_objective, save_parts
 from corpusmith.pipeline.workspace import Workspace
-from corpusmith.recipe import Recipe, StageConfig
+from corpusmith.recipe import StageConfig
 from corpusmith.retrieval.pairs import open_pairs
 from corpusmith.training.budget import BudgetConfig
 from corpusmith.training.checkpoint import DAMAGED
@@ -33,6 +33,7 @@ RESERVED_SECONDS = 45
 """Set aside from a budget of minutes for choosing, measuring and the report."""
 PASSAGE_TOKENS = 200
 """Tokens of a passage, where they are not counted yet."""
+DEMONSTRATION_QUERIES = 500
 LEAST_TRAINING_MINUTES = 0.25
 LEAST_PAIRS = 64
 """With fewer training pairs than this the model would learn them by heart."""
@@ -170,16 +171,20 @@ def _share(work: Workspace, number: int) -> BudgetConfig | None:
     spent = sum(manifest.seconds for manifest in work.manifests.values())
     own = sum((stage.budget.minutes or 0.0) for stage in recipe.stages[number:] if stage.budget is not None)
     base = work.manifests["base"]
-    looking = late_tokens(recipe, len(work.heldout.queries)) / max(base.cost["tokens"], 1.0)
+    looking = late_tokens(work, len(work.heldout.queries)) / max(base.cost["tokens"], 1.0)
     ahead = base.seconds * (1 + looking) + RESERVED_SECONDS
     parts = [recipe.part_of_budget(later) for later in range(number, len(recipe.stages) + 1)]
     left = (whole.minutes - own - (spent + ahead) / 60) * parts[0] / sum(parts)
     return BudgetConfig(minutes=round(left, 3)) if left >= LEAST_TRAINING_MINUTES else None
 
 
-def late_tokens(recipe: Recipe, queries: int) -> float:
-    """Tokens that late interaction encodes while this many held-out queries choose and report, each once."""
-    return queries * recipe.search.late_depth * PASSAGE_TOKENS if recipe.search.late != 0 else 0.0
+def late_tokens(work: Workspace, made: int) -> float:
+    """Tokens that late interaction encodes to choose settings and to report, with `made` queries from the corpus."""
+    if work.recipe.search.late == 0:
+        return 0.0
+    judged = work.queries("test")
+    asked = made + (0 if judged is None else len(judged)) + DEMONSTRATION_QUERIES * work.is_demonstration
+    return asked * work.recipe.search.late_depth * PASSAGE_TOKENS
 
 
 def _validator(work: Workspace, start: Checkpoint) -> Validator | None:
