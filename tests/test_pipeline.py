@@ -160,10 +160,11 @@ def test_another_option_reruns_only_what_depends_on_it(
     out = tmp_path / "out"
     shutil.copytree(built, out)
     before = digests(out)
-    build(documents, recipe=recipe_for(base_model, search={"model": "trained", "feedback": 0.25}), out=out)
+    build(documents, recipe=recipe_for(base_model, search={"model": "trained", "feedback": 0.75, "late": 0.0}), out=out)
     changed = {name for name, digest in digests(out).items() if before[name] != digest}
     assert changed == {"choice", "model", "index", "evaluation"}
-    assert json.loads((out / "index" / "settings.json").read_text())["feedback"] == 0.25
+    settings = json.loads((out / "index" / "settings.json").read_text())
+    assert (settings["feedback"], settings["smoothing"], settings["late"]) == (0.75, 0.2, 0.0)
 
 
 def test_another_way_to_encode_rebuilds_vectors_and_what_follows_and_is_remembered_for_queries(

@@ -51,3 +51,15 @@ def test_stages_share_what_those_with_budgets_of_their_own_leave(base_model: Pat
     assert own == 30 * 60
     assert 60 * 60 < small + large < 70 * 60
     assert large == pytest.approx(3 * small)
+
+
+def test_late_interaction_is_part_of_the_time_to_choose_and_to_measure(
+    base_model: Path, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("corpusmith.pipeline.plan.encoding_speed", lambda *_: 1000.0)
+    seconds = {}
+    for late in (0.0, 1.0):
+        recipe = preset("search-only").with_overrides({"model.base": str(base_model), "search.late": late})
+        steps = {step["step"]: step["seconds"] or 0 for step in make_plan([notes], recipe, tmp_path / "out")}
+        seconds[late] = [steps["choice"], steps["evaluation"]]
+    assert all(more > less for more, less in zip(seconds[1.0], seconds[0.0], strict=True))
