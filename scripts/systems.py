@@ -111,7 +111,7 @@ def _measured(form: str, result: dict[str, Any]) -> Iterator[str]:
         for collection, entry in found["collections"].items():
             for way, values in entry["ways"].items():
                 means = [f"{values['objective']:.4f}", f"{values['baseline']:.4f}"]
-                seeds = " ".join(f"{value:+.4f}" for value in values["by_seed"])
+                seeds = ", ".join(f"{value:+.4f}" for value in values["by_seed"])
                 rows.append([setting, collection, str(entry["queries"]), way, *means, _effect(values), seeds])
     yield _table(rows)
     if result["mechanics"]:
