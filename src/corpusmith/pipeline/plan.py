@@ -56,10 +56,11 @@ def make_plan(paths: Sequence[Path], recipe: Recipe, folder: Path) -> list[Plann
     encoding_seconds = tokens / speed
     whole, trained = work.whole_base.encoder, encoder_to_train(work)
     dearer = trained.flops([PASSAGE_TOKENS]) / whole.flops([PASSAGE_TOKENS])
-    vectors = int(tokens / PASSAGE_TOKENS) * work.base.dimension * 4
-    trained_vectors = int(tokens / PASSAGE_TOKENS) * trained.config.hidden_size * 4
-    made = min(recipe.heldout.queries, int(recipe.heldout.share * tokens / PASSAGE_TOKENS))
-    looking = late_tokens(work, made) * dearer / speed
+    passages = tokens / PASSAGE_TOKENS
+    vectors = int(passages) * work.base.dimension * 4
+    trained_vectors = int(passages) * trained.config.hidden_size * 4
+    made = min(recipe.heldout.queries, int(recipe.heldout.share * passages))
+    looking = late_tokens(work, made, passages) * dearer / speed
     seconds = {
         "corpus": tokens / READ_TOKENS_A_SECOND,
         "tokens": tokens / INDEX_TOKENS_A_SECOND,
@@ -87,7 +88,6 @@ def make_plan(paths: Sequence[Path], recipe: Recipe, folder: Path) -> list[Plann
     left = _seconds_left(recipe, seconds)
     stages = {f"stage-{number}": stage for number, stage in enumerate(recipe.stages, 1)}
     plan: list[PlannedStep] = []
-    passages = tokens / PASSAGE_TOKENS
     resident = environment.resident_memory_bytes()
     memory = Memory(whole.config, whole.parameter_count(), tokens, passages, resident)
     untrained = held = memory.resting()  # freed memory is kept: it never falls from one step to the next
