@@ -196,7 +196,7 @@ class Recipe(Config):
     any_order: bool = False
     """Whether a stage that rebuilds texts may follow one that was trained on labels, which it would undo."""
     search: SearchConfig = SearchConfig()
-    """Fusion and feedback."""
+    """Which model searches, and how words and vectors are joined."""
 
     @model_validator(mode="after")
     def _order_makes_sense(self) -> Recipe:

@@ -1,1 +1,1 @@
-"""Retrievers, the pairs and negatives they learn from, fusion and feedback."""
+"""Retrievers, the pairs and negatives they learn from, fusion, feedback, smoothing and late interaction."""
