@@ -121,7 +121,7 @@ class SearchEngine:
     ) -> DocumentRanking:
         """The `k` best documents of each query, `[Q, K]` with K at most `k`; a query without words finds nothing.
 
-        `mode` "lexical" and "dense" rank by one side alone, without feedback. `exclude` names for each query the
+        `mode` "lexical" and "dense" rank by one side alone, and nothing follows. `exclude` names for each query the
         documents to leave out.
         """
         settings = self.settings

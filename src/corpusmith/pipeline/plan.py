@@ -21,7 +21,7 @@ from corpusmith.pipeline.chain import Silent, reusable
 from corpusmith.pipeline.memory import BYTES_A_PARAMETER, Memory
 from corpusmith.pipeline.run import chain
 from corpusmith.pipeline.start import LEARNING_TOKENS, encoder_to_train, learning_tokens
-from corpusmith.pipeline.train import PASSAGE_TOKENS, RESERVED_SECONDS, late_tokens
+from corpusmith.pipeline.train import RESERVED_SECONDS, late_share
 from corpusmith.pipeline.workspace import Workspace
 from corpusmith.recipe import Recipe, StageConfig
 from corpusmith.report.base import PlannedStep
@@ -29,6 +29,7 @@ from corpusmith.retrieval.encoding import Method, make_retriever
 
 BYTES_A_TOKEN = 4.5
 GZIP_RATIO = 3
+PASSAGE_TOKENS = 200
 INSTALLED_DOCUMENTS = 6000
 READ_TOKENS_A_SECOND = 150_000
 INDEX_TOKENS_A_SECOND = 500_000
@@ -60,7 +61,7 @@ def make_plan(paths: Sequence[Path], recipe: Recipe, folder: Path) -> list[Plann
     vectors = int(passages) * work.base.dimension * 4
     trained_vectors = int(passages) * trained.config.hidden_size * 4
     made = min(recipe.heldout.queries, int(recipe.heldout.share * passages))
-    looking = late_tokens(work, made, passages) * dearer / speed
+    looking = late_share(work, made, passages) * encoding_seconds * dearer
     seconds = {
         "corpus": tokens / READ_TOKENS_A_SECOND,
         "tokens": tokens / INDEX_TOKENS_A_SECOND,

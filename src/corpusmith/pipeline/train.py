@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Collection
 from pathlib import Path
@@ -31,8 +32,6 @@ from corpusmith.training.plan import Plan
 
 RESERVED_SECONDS = 45
 """Set aside from a budget of minutes for choosing, measuring and the report."""
-PASSAGE_TOKENS = 200
-"""Tokens of a passage, where they are not counted yet."""
 DEMONSTRATION_QUERIES = 500
 LEAST_TRAINING_MINUTES = 0.25
 LEAST_PAIRS = 64
@@ -171,21 +170,21 @@ def _share(work: Workspace, number: int) -> BudgetConfig | None:
     spent = sum(manifest.seconds for manifest in work.manifests.values())
     own = sum((stage.budget.minutes or 0.0) for stage in recipe.stages[number:] if stage.budget is not None)
     base = work.manifests["base"]
-    looking = late_tokens(work, len(work.heldout.queries), work.corpus.n_passages) / max(base.cost["tokens"], 1.0)
+    looking = late_share(work, len(work.heldout.queries), work.corpus.n_passages)
     ahead = base.seconds * (1 + looking) + RESERVED_SECONDS
     parts = [recipe.part_of_budget(later) for later in range(number, len(recipe.stages) + 1)]
     left = (whole.minutes - own - (spent + ahead) / 60) * parts[0] / sum(parts)
     return BudgetConfig(minutes=round(left, 3)) if left >= LEAST_TRAINING_MINUTES else None
 
 
-def late_tokens(work: Workspace, made: int, passages: float) -> float:
-    """Tokens that late interaction encodes of so many passages to choose settings and to report, with `made` queries
-    from the corpus: each time the first documents of some queries, of which many are the same."""
-    if work.recipe.search.late == 0:
+def late_share(work: Workspace, made: int, passages: float) -> float:
+    """What late interaction encodes to choose settings and to report, with `made` queries from the corpus, as a share
+    of the corpus of so many passages: each time the first documents of some queries, of which many are the same."""
+    if work.recipe.search.late == 0 or passages == 0:
         return 0.0
     judged = work.queries("test")
     asked = [made / 2, made / 2, 0 if judged is None else len(judged), DEMONSTRATION_QUERIES * work.is_demonstration]
-    return sum(min(queries * work.recipe.search.late_depth, passages) for queries in asked) * PASSAGE_TOKENS
+    return sum(1 - math.exp(-queries * work.recipe.search.late_depth / passages) for queries in asked)
 
 
 def _validator(work: Workspace, start: Checkpoint) -> Validator | None:
