@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from corpusmith.evaluation.significance import bootstrap_interval, paired_randomisation
+from corpusmith.report.notation import probability
 
 SIGNIFICANCE = 0.05
 
@@ -54,9 +55,9 @@ def choose_setting(what: str, scores: Mapping[float, np.ndarray], default: float
     p = paired_randomisation(scores[best], scores[default], seed)
     gain = float((scores[best] - scores[default]).mean())
     if p >= SIGNIFICANCE:
-        reason = f"{best} scores {gain:+.3f} against the default {default}, not distinguishable (p = {p:.2f})."
+        reason = f"{best} scores {gain:+.3f} against the default {default}, not distinguishable ({probability(p)})."
         return default, Choice(what, str(default), reason, table)
-    reason = f"{best} scores {gain:+.3f} nDCG@10 against the default {default} (p = {p:.3f})."
+    reason = f"{best} scores {gain:+.3f} nDCG@10 against the default {default} ({probability(p)})."
     return best, Choice(what, str(best), reason, table)
 
 
@@ -78,18 +79,20 @@ def choose_model(
     if gain <= 0 or p >= SIGNIFICANCE:
         verdict = "worse" if gain < 0 and p < SIGNIFICANCE else "not distinguishable"
         reason = (
-            f"The trained model scores {gain:+.3f} nDCG@10 against the base, {verdict} (p = {p:.2f}); the base stays."
+            f"The trained model scores {gain:+.3f} nDCG@10 against the base, {verdict} ({probability(p)}); "
+            "the base stays."
         )
         return False, Choice("model", "base", reason, table)
     for kind, (difference, kind_p) in _by_kind(base, trained, kinds, seed).items():
         if difference < 0 and kind_p < SIGNIFICANCE:
             reason = (
                 f"The trained model gains {gain:+.3f} nDCG@10 overall but loses {difference:+.3f} on {kind} queries "
-                f"(p = {kind_p:.3f}); the base stays."
+                f"({probability(kind_p)}); the base stays."
             )
             return False, Choice("model", "base", reason, table)
     reason = (
-        f"The trained model scores {gain:+.3f} nDCG@10 against the base (p = {p:.3f}) and is worse on no kind of query."
+        f"The trained model scores {gain:+.3f} nDCG@10 against the base ({probability(p)}) and is worse on no kind of "
+        "query."
     )
     return True, Choice("model", "trained", reason, table)
 
