@@ -373,7 +373,7 @@ def rerank(work: Workspace, number: int) -> dict[str, np.ndarray]:
     ranked = []
     for query, padded in zip(queries.queries.values(), candidates.rows, strict=True):
         rows = padded[padded >= 0]
-        order, _ = reranker.rank(query, [passage.content for passage in work.corpus.take(rows.tolist())])
+        order, _ = reranker.rank(query, work.corpus.contents_at(rows))
         ranked.append(work.corpus.passage_documents[rows[order]])
     return {"reranked": _scored(work, queries, ranked)}
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice, pairwise
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Literal
 
@@ -20,8 +20,7 @@ import torch
 
 from corpusmith.model.arithmetic import DTYPES, fastest_precision
 from corpusmith.model.checkpoint import Checkpoint
-from corpusmith.model.packed import pack
-from corpusmith.retrieval.dense import DenseRetriever
+from corpusmith.retrieval.dense import DenseRetriever, token_states
 
 FITTED, ASKED = 750, 1500
 """Texts that a probe is fitted on, and texts that it is asked."""
@@ -29,7 +28,6 @@ ITERATIONS = 100
 WEIGHT_DECAY = 1e-2
 """Times the sum of squared weights, beside the mean loss; the best of 1e-4, 1e-3 and 1e-2 for all-MiniLM-L6-v2 on the
 dev splits of ncbi_disease and trec_questions."""
-BATCH_TEXTS = 64
 OUTSIDE = "O"
 
 Tagged = tuple[tuple[str, ...], tuple[str, ...]]
@@ -100,19 +98,13 @@ def word_states(checkpoint: Checkpoint, sentences: Sequence[Sequence[str]]) -> l
     unknown = np.array([tokenizer.sep if tokenizer.unk is None else tokenizer.unk])
     pieces = {word: ids if len(ids) else unknown for word, ids in zip(words, tokenizer.encode(words), strict=True)}
     encoder = checkpoint.encoder.for_inference(DTYPES[fastest_precision(device)])
-    found: list[np.ndarray] = []
-    for start in range(0, len(sentences), BATCH_TEXTS):
-        batch = sentences[start : start + BATCH_TEXTS]
-        sequences = [
-            tokenizer.with_specials(np.concatenate([pieces[word] for word in sentence]), checkpoint.max_tokens)
-            for sentence in batch
-        ]
-        packed = pack(sequences).to(device)
-        states = encoder(packed).float().cpu().numpy()
-        bounds = pairwise(packed.cu_seqlens.tolist())
-        for sentence, (first, end) in zip(batch, bounds, strict=True):
-            lengths = [len(pieces[word]) for word in sentence]
-            found.append(_means(states[first + 1 : end - 1], lengths))
+    found = [np.zeros(0)] * len(sentences)
+    sequences = [
+        tokenizer.with_specials(np.concatenate([pieces[word] for word in sentence]), checkpoint.max_tokens)
+        for sentence in sentences
+    ]
+    for number, states in token_states(encoder, sequences):
+        found[number] = _means(states.cpu().numpy(), [len(pieces[word]) for word in sentences[number]])
     return found
 
 

@@ -154,14 +154,10 @@ class SearchConfig(Config):
 
     @model_validator(mode="after")
     def _in_range(self) -> SearchConfig:
-        if self.weight != "auto" and not 0 <= self.weight <= 1:
-            raise ValueError("weight lies between 0 and 1, or is 'auto'")
-        if self.feedback != "auto" and not 0 <= self.feedback <= 10:
-            raise ValueError("feedback lies between 0 and 10, or is 'auto'")
-        if self.smoothing != "auto" and not 0 <= self.smoothing <= 1:
-            raise ValueError("smoothing lies between 0 and 1, or is 'auto'")
-        if self.late != "auto" and not 0 <= self.late <= 100:
-            raise ValueError("late lies between 0 and 100, or is 'auto'")
+        for name, highest in (("weight", 1), ("feedback", 10), ("smoothing", 1), ("late", 100)):
+            value = getattr(self, name)
+            if value != "auto" and not 0 <= value <= highest:
+                raise ValueError(f"{name} lies between 0 and {highest}, or is 'auto'")
         return self
 
 

@@ -271,7 +271,7 @@ class Corpus:
         wanted = np.asarray(rows, dtype=np.int64)
         return [_passage(int(row), values) for row, values in zip(wanted, self._passages.take(wanted), strict=True)]
 
-    def contents_at(self, rows: Sequence[int] | np.ndarray) -> list[str]:
+    def contents_at(self, rows: np.ndarray) -> list[str]:
         """What the passages of these rows say, in the order asked for."""
         return [passage.content for passage in self.take(rows)]
 

@@ -46,18 +46,15 @@ class Collection:
 
     def contents(self) -> Iterator[str]:
         """What stands at each position."""
-        for start in range(0, len(self.rows), 1000):
-            for passage in self.corpus.take(self.rows[start : start + 1000].tolist()):
-                yield passage.content
-        for _, content in self.masked:
-            yield content
+        for start in range(0, len(self), 1000):
+            yield from self.contents_at(np.arange(start, min(start + 1000, len(self))))
 
     def contents_at(self, positions: np.ndarray) -> list[str]:
         """What stands at these positions, in the order asked for."""
         kept = positions < len(self.rows)
-        passages = iter(self.corpus.take(self.rows[positions[kept]]))
+        passages = iter(self.corpus.contents_at(self.rows[positions[kept]]))
         masked = iter(positions[~kept] - len(self.rows))
-        return [next(passages).content if is_kept else self.masked[next(masked)][1] for is_kept in kept]
+        return [next(passages) if is_kept else self.masked[next(masked)][1] for is_kept in kept]
 
     def lexical_index(self, config: LexicalConfig, scratch: Path | None = None) -> LexicalIndex:
         """A BM25 index over the positions; with `scratch`, a new folder, it lies on the disk and not in memory.

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from corpusmith.artefact import Draft, seal, unseal, write_whole
+from corpusmith.corpus.readers.installed_docs import KNOWN_ITEMS, SEE_ALSO
 from corpusmith.errors import ArtefactError
 from corpusmith.evaluation.heldout import MINIMUM_QUERIES
 from corpusmith.evaluation.validator import Validator, first_queries, pool_of
@@ -32,7 +33,6 @@ from corpusmith.training.plan import Plan
 
 RESERVED_SECONDS = 45
 """Set aside from a budget of minutes for choosing, measuring and the report."""
-DEMONSTRATION_QUERIES = 500
 LEAST_TRAINING_MINUTES = 0.25
 LEAST_PAIRS = 64
 """With fewer training pairs than this the model would learn them by heart."""
@@ -183,7 +183,7 @@ def late_share(work: Workspace, made: int, passages: float) -> float:
     if work.recipe.search.late == 0 or passages == 0:
         return 0.0
     judged = work.queries("test")
-    asked = [made / 2, made / 2, 0 if judged is None else len(judged), DEMONSTRATION_QUERIES * work.is_demonstration]
+    asked = [made / 2, made / 2, 0 if judged is None else len(judged), (KNOWN_ITEMS + SEE_ALSO) * work.is_demonstration]
     return sum(1 - math.exp(-queries * work.recipe.search.late_depth / passages) for queries in asked)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from importlib import metadata
@@ -271,19 +271,21 @@ class Workspace:
 
     def engine(self, step: str, collection: str | None = None) -> SearchEngine:
         """Search with the model and vectors of "base" or "trained", over the corpus or one of the `collections`."""
-        retriever, load = self.retriever(step), partial(self.checkpoint, step)
+        retriever = self.retriever(step)
         if collection is None:
             dense = DenseIndex(retriever.dimension)
             dense.add(np.arange(self.corpus.n_passages), self.vectors(step))
-            late = LateInteraction(load, self.corpus.contents_at)
-            documents = self.corpus.passage_documents
-            return SearchEngine(self.lexical, dense, retriever, documents, QUICK_SEARCH, late)
-        made = self.collections[collection]
-        if collection not in self._lexical:
-            self._lexical[collection] = made.lexical_index(self.recipe.lexical, self.folder / f".{collection}.scratch")
-        dense = made.dense_index(self.vectors(step), open_array(self.path(step) / f"{collection}.npy"))
-        late = LateInteraction(load, made.contents_at)
-        return SearchEngine(self._lexical[collection], dense, retriever, made.documents, QUICK_SEARCH, late)
+            lexical, documents = self.lexical, self.corpus.passage_documents
+            contents: Callable[[np.ndarray], list[str]] = self.corpus.contents_at
+        else:
+            made = self.collections[collection]
+            if collection not in self._lexical:
+                scratch = self.folder / f".{collection}.scratch"
+                self._lexical[collection] = made.lexical_index(self.recipe.lexical, scratch)
+            dense = made.dense_index(self.vectors(step), open_array(self.path(step) / f"{collection}.npy"))
+            lexical, documents, contents = self._lexical[collection], made.documents, made.contents_at
+        late = LateInteraction(partial(self.checkpoint, step), contents)
+        return SearchEngine(lexical, dense, retriever, documents, QUICK_SEARCH, late)
 
 
 def fingerprint(checkpoint: Checkpoint) -> str:

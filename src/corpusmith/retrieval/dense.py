@@ -23,6 +23,7 @@ from corpusmith.corpus.shards import TokenShards
 from corpusmith.errors import ModelError
 from corpusmith.model.arithmetic import DTYPES, fastest_precision, match_cores
 from corpusmith.model.checkpoint import Checkpoint
+from corpusmith.model.encoder import Encoder
 from corpusmith.model.packed import pack
 from corpusmith.model.pooling import pool
 from corpusmith.retrieval.base import Progress
@@ -196,6 +197,17 @@ def by_length(sequences: list[np.ndarray], batch_tokens: int) -> Iterator[tuple[
     batch_of = (np.cumsum(lengths[order]) - 1) // batch_tokens
     for places in np.split(order, np.flatnonzero(np.diff(batch_of)) + 1):
         yield places, [sequences[place] for place in places]
+
+
+def token_states(encoder: Encoder, sequences: list[np.ndarray]) -> Iterator[tuple[int, torch.Tensor]]:
+    """Number and last states, `[T, D]` float32, of each sequence, those of the first and the last token left out; the
+    longest come first."""
+    device = encoder.token_embedding.weight.device
+    for numbers, batch in by_length(sequences, BATCH_TOKENS.get(device.type, BATCH_TOKENS["cpu"])):
+        packed = pack(batch)
+        states = encoder(packed.to(device)).float().split(packed.lengths.tolist())
+        for number, of_sequence in zip(numbers.tolist(), states, strict=True):
+            yield number, of_sequence[1:-1]
 
 
 def _ahead(total: int, tokens_of: Callable[[int, int], list[np.ndarray]]) -> Iterator[tuple[int, list[np.ndarray]]]:

@@ -20,9 +20,8 @@ import torch
 from corpusmith.model.arithmetic import DTYPES, fastest_precision
 from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.encoder import Encoder
-from corpusmith.model.packed import pack
 from corpusmith.retrieval.base import PADDING
-from corpusmith.retrieval.dense import BATCH_TOKENS, by_length, document_prompt, query_prompt, tokenised
+from corpusmith.retrieval.dense import document_prompt, query_prompt, token_states, tokenised
 
 PASSAGES_AT_ONCE = 512
 """Passages that are read, tokenised and sorted by length together."""
@@ -44,12 +43,9 @@ class LateInteraction:
         return self._load()
 
     @cached_property
-    def _device(self) -> torch.device:
-        return next(self._checkpoint.encoder.parameters()).device
-
-    @cached_property
     def _encoder(self) -> Encoder:
-        return self._checkpoint.encoder.for_inference(DTYPES[fastest_precision(self._device)])
+        encoder = self._checkpoint.encoder
+        return encoder.for_inference(DTYPES[fastest_precision(encoder.token_embedding.weight.device)])
 
     @torch.inference_mode()
     def scores(self, queries: Sequence[str], rows: np.ndarray) -> np.ndarray:
@@ -76,12 +72,7 @@ class LateInteraction:
 
     def _states(self, texts: Sequence[str], prompt: str) -> Iterator[tuple[int, torch.Tensor]]:
         """Number and `[T, D]` float32 states of length 1 of each text, special tokens left out, longest texts first."""
-        tokenizer, batch_tokens = self._checkpoint.tokenizer, BATCH_TOKENS.get(self._device.type, BATCH_TOKENS["cpu"])
-        sequences = [
-            tokenizer.with_specials(ids, self._checkpoint.max_tokens) for ids in tokenised(tokenizer, texts, prompt)
-        ]
-        for numbers, batch in by_length(sequences, batch_tokens):
-            packed = pack(batch)
-            states = torch.nn.functional.normalize(self._encoder(packed.to(self._device)).float(), dim=-1)
-            for number, of_text in zip(numbers.tolist(), states.split(packed.lengths.tolist()), strict=True):
-                yield number, of_text[1:-1]
+        tokenizer, limit = self._checkpoint.tokenizer, self._checkpoint.max_tokens
+        sequences = [tokenizer.with_specials(ids, limit) for ids in tokenised(tokenizer, texts, prompt)]
+        for number, states in token_states(self._encoder, sequences):
+            yield number, torch.nn.functional.normalize(states, dim=-1)

@@ -40,6 +40,8 @@ DEFAULT_PACKAGES = (
 SKIPPED_STDLIB = {"test", "idlelib", "lib2to3", "turtledemo", "this", "antigravity", "pydoc_data", "ensurepip"}
 MINIMUM_WORDS = 30
 LONGEST_SUMMARY_WORDS = 60
+KNOWN_ITEMS, SEE_ALSO = 300, 200
+"""Queries of the demonstration, by kind, at most."""
 SHORTEST_QUERY = 5  # words; also the longest run of words that a masked text may share with its query, plus one
 ABBREVIATIONS = {"np": "numpy", "pd": "pandas", "nx": "networkx", "plt": "matplotlib.pyplot", "nn": "torch.nn"}
 
@@ -251,7 +253,7 @@ class DemonstrationQueries:
 
 
 def demonstration_queries(
-    documents: Sequence[Document], seed: int, number: int = 300, number_see_also: int = 200
+    documents: Sequence[Document], seed: int, number: int = KNOWN_ITEMS, number_see_also: int = SEE_ALSO
 ) -> DemonstrationQueries:
     """Up to `number` known-item and `number_see_also` see-also queries, drawn by `seed` from documents of this reader.
 
