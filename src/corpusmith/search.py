@@ -15,7 +15,6 @@ from corpusmith.index.dense import DenseIndex
 from corpusmith.index.lexical import LexicalIndex
 from corpusmith.index.search import Mode, SearchEngine, SearchSettings
 from corpusmith.model.arithmetic import best_device
-from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.huggingface import load_checkpoint
 from corpusmith.retrieval.encoding import Encoding, make_retriever
 from corpusmith.retrieval.late_interaction import LateInteraction
@@ -106,11 +105,8 @@ def load(folder: str | Path) -> Searcher:
             )
         open_artefact(part, part.name)
 
-    def checkpoint() -> Checkpoint:
-        return load_checkpoint(model).to(best_device())
-
     corpus = Corpus.open(index / "corpus")
-    retriever = make_retriever(checkpoint(), Encoding.open(index).method)
+    retriever = make_retriever(load_checkpoint(model).to(best_device()), Encoding.open(index).method)
     try:
         settings = SearchSettings(**json.loads((index / "settings.json").read_text(encoding="utf-8")))
     except ValueError as error:
@@ -121,6 +117,6 @@ def load(folder: str | Path) -> Searcher:
         retriever,
         corpus.passage_documents,
         settings,
-        LateInteraction(checkpoint, corpus.contents_at),
+        LateInteraction(retriever, corpus.contents_at),
     )
     return Searcher(corpus, engine, retriever)

@@ -1,4 +1,3 @@
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.huggingface import load_checkpoint
 from corpusmith.model.packed import pack
 from corpusmith.retrieval import late_interaction
+from corpusmith.retrieval.encoding import Method, make_retriever
 from corpusmith.retrieval.late_interaction import LateInteraction
 
 
@@ -18,10 +18,9 @@ def checkpoint(base_model: Path) -> Checkpoint:
 
 
 @pytest.fixture
-def late(checkpoint: Checkpoint, sentences: list[str], monkeypatch: pytest.MonkeyPatch) -> LateInteraction:
-    monkeypatch.setattr(late_interaction, "fastest_precision", lambda _: "float32")
+def late(checkpoint: Checkpoint, sentences: list[str]) -> LateInteraction:
     texts = [*sentences, ""]
-    return LateInteraction(lambda: checkpoint, lambda rows: [texts[row] for row in rows])
+    return LateInteraction(make_retriever(checkpoint, "float32"), lambda rows: [texts[row] for row in rows])
 
 
 def plain(checkpoint: Checkpoint, query: str, passage: str) -> float:
@@ -60,18 +59,11 @@ def test_what_has_no_tokens_scores_nothing(late: LateInteraction, sentences: lis
     assert late.scores(["blood \udcff"], np.array([[-1, 2]]))[0, 0] == 0
 
 
-def test_the_model_is_loaded_when_it_is_needed(checkpoint: Checkpoint) -> None:
-    loads = []
-
-    def load() -> Checkpoint:
-        loads.append(1)
-        return checkpoint
-
-    def contents(rows: np.ndarray) -> Sequence[str]:
-        return ["blood"] * len(rows)
-
-    late = LateInteraction(load, contents)
-    assert not loads
-    late.scores(["heart"], np.array([[0]]))
-    late.scores(["heart"], np.array([[1]]))
-    assert len(loads) == 1
+@pytest.mark.parametrize(("method", "package"), [("onnx", "onnxruntime"), ("openvino", "openvino")])
+def test_other_runtimes_score_as_this_one_does(
+    late: LateInteraction, checkpoint: Checkpoint, sentences: list[str], method: Method, package: str
+) -> None:
+    pytest.importorskip(package)
+    other = LateInteraction(make_retriever(checkpoint, method), lambda rows: [sentences[row] for row in rows])
+    rows = np.arange(6).reshape(2, 3)
+    assert other.scores(sentences[:2], rows) == pytest.approx(late.scores(sentences[:2], rows), abs=0.02)

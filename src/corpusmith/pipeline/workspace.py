@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
@@ -284,7 +284,7 @@ class Workspace:
                 self._lexical[collection] = made.lexical_index(self.recipe.lexical, scratch)
             dense = made.dense_index(self.vectors(step), open_array(self.path(step) / f"{collection}.npy"))
             lexical, documents, contents = self._lexical[collection], made.documents, made.contents_at
-        late = LateInteraction(partial(self.checkpoint, step), contents)
+        late = LateInteraction(retriever, contents)
         return SearchEngine(lexical, dense, retriever, documents, QUICK_SEARCH, late)
 
 

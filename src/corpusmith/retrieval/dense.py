@@ -37,10 +37,11 @@ BATCH_TOKENS = {"cpu": 8_192, "cuda": 65_536}
 
 class Backend(Protocol):
     """Computes vectors of token sequences; `batch_tokens` is what it likes to be given at a time, `arithmetic` names
-    what decides the bits of the result."""
+    what decides the bits of the result, `encoder` gives the states of single tokens."""
 
     batch_tokens: int
     arithmetic: str
+    encoder: Encoder
 
     def encode(self, sequences: list[np.ndarray]) -> np.ndarray:
         """float32 `[B, D]`, length 1, of B sequences of ids, special tokens included; the longest come first."""
@@ -63,14 +64,14 @@ class PackedBackend:
         self.batch_tokens = BATCH_TOKENS.get(self.device.type, BATCH_TOKENS["cpu"])
         self.dtype = dtype or DTYPES[fastest_precision(self.device)]
         self.arithmetic = f"{'int8, ' if int8 else ''}{self.dtype}"
-        self._encoder = checkpoint.encoder.for_inference(self.dtype, int8)
+        self.encoder = checkpoint.encoder.for_inference(self.dtype, int8)
         self._pooling, self._dimension = checkpoint.pooling, checkpoint.dimension
 
     @torch.inference_mode()
     def encode(self, sequences: list[np.ndarray]) -> np.ndarray:
         """See `Backend`."""
         packed = pack(sequences).to(self.device)
-        pooled = pool(self._encoder(packed), packed, self._pooling)[:, : self._dimension]
+        pooled = pool(self.encoder(packed), packed, self._pooling)[:, : self._dimension]
         return torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy()
 
 
@@ -119,6 +120,20 @@ class DenseRetriever:
     def encode_documents(self, texts: Sequence[str], progress: Progress | None = None) -> np.ndarray:
         """`[N, D]` vectors of documents or passages."""
         return self.encode(texts, progress, self._document_prompt)
+
+    def query_states(self, texts: Sequence[str]) -> Iterator[tuple[int, torch.Tensor]]:
+        """Number and `[T, D]` float32 states of each query's tokens, special ones left out, longest queries first."""
+        return self._states(texts, self._query_prompt)
+
+    def document_states(self, texts: Sequence[str]) -> Iterator[tuple[int, torch.Tensor]]:
+        """The same of documents or passages."""
+        return self._states(texts, self._document_prompt)
+
+    def _states(self, texts: Sequence[str], prompt: str) -> Iterator[tuple[int, torch.Tensor]]:
+        sequences = [
+            self._tokenizer.with_specials(ids, self._max_tokens) for ids in tokenised(self._tokenizer, texts, prompt)
+        ]
+        return token_states(self.backend.encoder, sequences)
 
     def encode_shards(
         self,

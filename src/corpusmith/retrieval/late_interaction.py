@@ -11,17 +11,13 @@ length.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
-from corpusmith.model.arithmetic import DTYPES, fastest_precision
-from corpusmith.model.checkpoint import Checkpoint
-from corpusmith.model.encoder import Encoder
 from corpusmith.retrieval.base import PADDING
-from corpusmith.retrieval.dense import document_prompt, query_prompt, token_states, tokenised
+from corpusmith.retrieval.dense import DenseRetriever
 
 PASSAGES_AT_ONCE = 512
 """Passages that are read, tokenised and sorted by length together."""
@@ -31,21 +27,12 @@ class LateInteraction:
     """Scores passages for queries by their tokens' states.
 
     Args:
-        load: gives the model; called when the first passages are scored.
+        retriever: its model gives the states.
         contents: the texts of passages, by their rows `int64[N]`.
     """
 
-    def __init__(self, load: Callable[[], Checkpoint], contents: Callable[[np.ndarray], Sequence[str]]) -> None:
-        self._load, self._contents = load, contents
-
-    @cached_property
-    def _checkpoint(self) -> Checkpoint:
-        return self._load()
-
-    @cached_property
-    def _encoder(self) -> Encoder:
-        encoder = self._checkpoint.encoder
-        return encoder.for_inference(DTYPES[fastest_precision(encoder.token_embedding.weight.device)])
+    def __init__(self, retriever: DenseRetriever, contents: Callable[[np.ndarray], Sequence[str]]) -> None:
+        self._retriever, self._contents = retriever, contents
 
     @torch.inference_mode()
     def scores(self, queries: Sequence[str], rows: np.ndarray) -> np.ndarray:
@@ -55,7 +42,7 @@ class LateInteraction:
         tokens and a passage without tokens get 0.
         """
         scores = np.zeros(rows.shape, dtype=np.float32)
-        asked = dict(self._states(queries, query_prompt(self._checkpoint)))
+        asked = {number: _unit(states) for number, states in self._retriever.query_states(queries)}
         places = np.argsort(rows, axis=None, kind="stable")
         wanted, starts = np.unique(rows.ravel()[places], return_index=True)
         parts = np.split(places, starts[1:])  # one empty part where nothing is wanted
@@ -63,16 +50,14 @@ class LateInteraction:
         passages = wanted[wanted != PADDING]
         for start in range(0, len(passages), PASSAGES_AT_ONCE):
             block = passages[start : start + PASSAGES_AT_ONCE]
-            for number, states in self._states(self._contents(block), document_prompt(self._checkpoint)):
+            for number, states in self._retriever.document_states(self._contents(block)):
+                passage = _unit(states)
                 for place in places_of[int(block[number])].tolist():
                     query = asked[place // rows.shape[1]]
-                    if len(query) and len(states):
-                        scores.flat[place] = float((query @ states.T).amax(dim=1).mean())
+                    if len(query) and len(passage):
+                        scores.flat[place] = float((query @ passage.T).amax(dim=1).mean())
         return scores
 
-    def _states(self, texts: Sequence[str], prompt: str) -> Iterator[tuple[int, torch.Tensor]]:
-        """Number and `[T, D]` float32 states of length 1 of each text, special tokens left out, longest texts first."""
-        tokenizer, limit = self._checkpoint.tokenizer, self._checkpoint.max_tokens
-        sequences = [tokenizer.with_specials(ids, limit) for ids in tokenised(tokenizer, texts, prompt)]
-        for number, states in token_states(self._encoder, sequences):
-            yield number, torch.nn.functional.normalize(states, dim=-1)
+
+def _unit(states: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.normalize(states, dim=-1)

@@ -54,6 +54,7 @@ class OnnxBackend:
         graph = program.model_proto.SerializeToString()
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
+        self.encoder = checkpoint.encoder.for_inference(torch.float32)
         self._session = runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
     def encode(self, sequences: list[np.ndarray]) -> np.ndarray:
@@ -85,6 +86,7 @@ class OpenVinoBackend:
         }
         with _quietly():
             graph = openvino.convert_model(_exported(checkpoint))
+        self.encoder = checkpoint.encoder.for_inference(dtype)
         self._model = openvino.compile_model(graph, "CPU", options)
 
     def encode(self, sequences: list[np.ndarray]) -> np.ndarray:
