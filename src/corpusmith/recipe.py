@@ -64,6 +64,8 @@ class StartConfig(Config):
     growth: tuple[GrowthConfig, ...] | Literal["auto"] = ()
     """The operators that make the base's shape the one wanted, one after the other; each changes what it can of depth
     and width. `kind` selects them; "auto" takes what preserves the function."""
+    seed: int | None = Field(default=None, ge=0, lt=2**31)
+    """The seed of what the start draws; the recipe's unless given."""
     reason: str = ""
     """Why this start; written where "auto" has decided."""
 
@@ -207,6 +209,11 @@ class Recipe(Config):
                 )
             tuned |= self.pairs.source == "labels" and "pairs" in stage.objective.needs()
         return self
+
+    @property
+    def start_seed(self) -> int:
+        """The seed of what the start draws."""
+        return self.seed if self.start.seed is None else self.start.seed
 
     def part_of_budget(self, number: int) -> float:
         """The part of the recipe's budget that stage `number` (from 1) gets, 0 to 1; 0 with a budget of its own."""

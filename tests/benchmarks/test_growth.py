@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from benchmarks.claims import growth
-from benchmarks.claims.growth import COUNTED, Form, Harness, Way, flops_to_reach
+from benchmarks.claims.growth import COUNTED, Form, Harness, Way, as_good, flops_to_reach
 
 LARGE = {"hidden_size": 32, "layers": 4, "heads": 2, "intermediate_size": 64}
 
@@ -20,6 +20,13 @@ def test_a_loss_is_reached_between_evaluations() -> None:
     assert flops_to_reach(curve, 5.5) == 15.0
     assert flops_to_reach(curve, 9.0) == 0.0
     assert flops_to_reach(curve, 4.0) is None
+
+
+def test_what_is_never_as_good_has_saved_less_than_nothing() -> None:
+    scratch = [(0.0, 8.0), (10.0, 6.0), (20.0, 5.0)]
+    assert as_good([(0.0, 8.0), (10.0, 5.0), (20.0, 4.0)], scratch) == (10.0, 20.0, True)
+    assert as_good([(0.0, 8.0), (20.0, 5.5)], scratch) == (20.0, 15.0, False)
+    assert as_good([(0.0, 9.0), (20.0, 8.5)], scratch) == (20.0, 10.0, False)
 
 
 def test_a_way_is_measured_against_the_large_model_from_scratch(
@@ -34,15 +41,16 @@ def test_a_way_is_measured_against_the_large_model_from_scratch(
     monkeypatch.setattr(growth, "TOKENIZER", str(base_model))
     monkeypatch.setattr(growth, "ENTRIES", 300)
     monkeypatch.setattr(growth, "HELD_OUT", 8)
-    form = Form("tiny", "tiny", 80, LARGE, 2, 4e9, 0.25, 512, 1e-3, 4)
+    form = Form("tiny", "tiny", 80, LARGE, 2, 4e9, 512, 1e-3, 4)
     harness = Harness(tmp_path, tmp_path / "work", form)
     (tmp_path / "work").mkdir()
-    found = harness.measure("stack", Way({"layers": 2}, ({"kind": "stack"},), "", counted=True))
+    found = harness.measure("stack", Way({"layers": 2}, ({"kind": "stack"},), 0.25, "", counted=True))
     assert len(found["by_seed"]) == 2
     for seed in found["by_seed"]:
         assert seed["scratch"][-1][0] == pytest.approx(4e9, rel=0.3)
         assert seed["source_flops"] == pytest.approx(1e9, rel=0.3)
         without, counted = (seed["saved"][name] for name in COUNTED)
-        assert without - counted == pytest.approx(seed["source_flops"] / seed["scratch"][-1][0])
+        _, theirs, _ = as_good(seed["grown"], seed["scratch"])
+        assert without - counted == pytest.approx(seed["source_flops"] / theirs)
     interval = found[COUNTED[1]]
     assert interval["low"] <= interval["mean"] <= interval["high"]

@@ -51,6 +51,9 @@ class GrowthOperator(ABC):
     steps: int = 0
     """How often `grow` asks for the loss, each time with its gradient; 0 for operators that need none."""
 
+    batch_tokens: int = 8192
+    """Tokens of the batches whose loss it asks for."""
+
     def reaches(self, source: EncoderConfig, wanted: EncoderConfig) -> EncoderConfig:
         """The shape to ask this operator for where several together are to make `wanted` of `source`: `wanted` in all
         that it can change, and `source` in the rest.

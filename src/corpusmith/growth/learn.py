@@ -49,7 +49,7 @@ class LearnedOperator(GrowthOperator):
     kind: ClassVar[str]
 
     def __init__(self, config: LearnedOptions) -> None:
-        self.steps, self.learning_rate = config.steps, config.learning_rate
+        self.steps, self.batch_tokens, self.learning_rate = config.steps, config.batch_tokens, config.learning_rate
 
     @abstractmethod
     def maker(

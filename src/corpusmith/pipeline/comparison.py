@@ -340,7 +340,8 @@ class Comparison:
 
 
 def at_budget(recipe: Recipe, budget: BudgetConfig, seed: int) -> Recipe:
-    """The recipe with this budget divided among its stages, trained with this seed, its model taken as it comes out.
+    """The recipe with this budget divided among its stages, made and trained with this seed, its model taken as it
+    comes out.
 
     A stage that has a budget of its own keeps it.
     """
@@ -354,7 +355,9 @@ def at_budget(recipe: Recipe, budget: BudgetConfig, seed: int) -> Recipe:
         )
         for number, stage in enumerate(recipe.stages, 1)
     )
-    return recipe.model_copy(update={"stages": stages, "search": recipe.search.model_copy(update={"model": "trained"})})
+    start = recipe.start.model_copy(update={"seed": recipe.start_seed + seed})
+    search = recipe.search.model_copy(update={"model": "trained"})
+    return recipe.model_copy(update={"start": start, "stages": stages, "search": search})
 
 
 def read_measures(work: Workspace) -> dict[str, Measured]:

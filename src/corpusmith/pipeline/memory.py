@@ -25,12 +25,13 @@ BYTES_A_PARAMETER = 6
 """float32 weights and their copy in bf16."""
 TRAINING_BYTES_A_PARAMETER = 16
 """Weights to train, gradients, AdamW's two moments."""
-SEARCH_BYTES = 90_000_000
+SEARCH_BYTES = 20_000_000
 """What ranking a batch of queries holds."""
 BYTES_AN_ACTIVATION = 23
 """Held in a step of training for each token, layer and hidden unit."""
-FIRST_BATCH, ENCODING, TRAINING = 2.0, 16.0, 15.0
-"""What the first batch of encoding, all of them, and training leave behind in the heap, in activations of a layer."""
+FIRST_BATCH, ENCODING, LATE, TRAINING = 2.0, 16.0, 4.0, 15.0
+"""What the first batch of encoding, all of them, late interaction after them, and training leave behind in the heap, in
+activations of a layer."""
 SETTLED_BATCHES = 20.0
 """Batches after which encoding has left 63% of what follows the first one."""
 MAPPED_BYTES_A_TOKEN = {"lexical": 17, "pairs": 17, "base": 2, "trained": 2}
@@ -60,10 +61,13 @@ class Memory:
 
     def held(self, step: str) -> float:
         """What the process holds in a step other than training, but for the files that the step maps."""
+        settled = 1 - math.exp(-self.tokens / BATCH_TOKENS["cpu"] / SETTLED_BATCHES)
+        encoding = self.layer_bytes * (FIRST_BATCH + (ENCODING - FIRST_BATCH) * settled)
         if step in ("base", "trained"):
-            settled = 1 - math.exp(-self.tokens / BATCH_TOKENS["cpu"] / SETTLED_BATCHES)
-            return self.resting() + self.layer_bytes * (FIRST_BATCH + (ENCODING - FIRST_BATCH) * settled)
-        return self.resting() + (SEARCH_BYTES if step in ("pairs", "choice", "evaluation") else 0)
+            return self.resting() + encoding
+        if step in ("choice", "evaluation"):
+            return self.resting() + encoding + self.layer_bytes * LATE * settled + SEARCH_BYTES
+        return self.resting() + (SEARCH_BYTES if step == "pairs" else 0)
 
     def training(self, step_tokens: int) -> float:
         """What a stage of training adds, with so many tokens passing through the encoder at a time."""

@@ -20,7 +20,7 @@ from corpusmith.objective.registry import objective_class
 from corpusmith.pipeline.chain import Silent, reusable
 from corpusmith.pipeline.memory import BYTES_A_PARAMETER, Memory
 from corpusmith.pipeline.run import chain
-from corpusmith.pipeline.start import LEARNING_TOKENS, encoder_to_train, learning_tokens
+from corpusmith.pipeline.start import encoder_to_train, learning_batch, learning_tokens
 from corpusmith.pipeline.train import RESERVED_SECONDS, late_share
 from corpusmith.pipeline.workspace import Workspace
 from corpusmith.recipe import Recipe, StageConfig
@@ -117,7 +117,7 @@ def make_plan(paths: Sequence[Path], recipe: Recipe, folder: Path) -> list[Plann
             if training == 0:
                 planned["note"] = "no time left in this budget: nothing will be trained"
         elif step.name == "growth" and learning_tokens(recipe.start):
-            held = max(held, untrained + memory.training(LEARNING_TOKENS))
+            held = max(held, untrained + memory.training(learning_batch(recipe.start)))
         else:
             untrained = held = max(held, memory.held(step.name))
         plan.append(planned | {"memory_bytes": int(held + memory.mapped(step.name))})

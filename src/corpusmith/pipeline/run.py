@@ -135,12 +135,14 @@ def chain(work: Workspace) -> list[Step]:
     ]
     if recipe.start.changes_vocabulary:
         config = tokens | {"vocabulary": options["start"]["vocabulary"], "transfer": options["start"]["transfer"]}
+        config |= {"seed": recipe.start_seed}
         steps += [
             step("vocabulary", f"{recipe.start.vocabulary.kind} the vocabulary", make_vocabulary, config, "corpus"),
             step("vocabulary-tokens", "cut passages anew", prepare.make_vocabulary_tokens, {}, "corpus", "vocabulary"),
         ]
     if recipe.start.changes_shape:
         config = tokens | {"start": {key: options["start"][key] for key in ("growth", *SHAPE)}}
+        config |= {"seed": recipe.start_seed}
         parents = ("corpus", "heldout", *demonstration, trained_tokens, *start[:-1])
         steps.append(step("growth", "grow the model", make_growth, config, *parents))
     if pairs:

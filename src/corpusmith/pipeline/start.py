@@ -9,7 +9,7 @@ import torch
 
 from corpusmith.artefact import Draft
 from corpusmith.errors import RecipeError
-from corpusmith.growth.base import GrowthInput, grown_checkpoint
+from corpusmith.growth.base import GrowthInput, GrowthOperator, grown_checkpoint
 from corpusmith.growth.registry import build_operator
 from corpusmith.model.arithmetic import best_device, fastest_precision
 from corpusmith.model.checkpoint import Checkpoint
@@ -32,18 +32,16 @@ from corpusmith.vocabulary.make import make_tokenizer
 from corpusmith.vocabulary.sample import sample_corpus
 from corpusmith.vocabulary.transfer.registry import build_transfer
 
-LEARNING_TOKENS = 8192
-"""Tokens of a batch with which operators are learned."""
-
 
 def make_vocabulary(work: Workspace, draft: Draft) -> None:
     """The base over another vocabulary; what that does to the corpus's words goes into the manifest."""
-    options, base, seed = work.recipe.start.vocabulary, work.checkpoint_of(""), work.recipe.seed
+    options, base, seed = work.recipe.start.vocabulary, work.checkpoint_of(""), work.recipe.start_seed
     assert isinstance(options, ExtendConfig | ReplaceConfig)
     sample = sample_corpus(work.corpus, options.sample_characters, seed)
     tokenizer = make_tokenizer(options, base.tokenizer, sample.texts, seed)
     transfer = build_transfer(work.recipe.start.transfer)
     carried = carry(base, tokenizer, transfer, sample.texts, np.random.default_rng([seed, 0x7C]))
+    draft.cost["flops"] = transfer.flops
     report = report_fertility(sample, base.name, base.tokenizer, {options.kind: tokenizer})
     draft.facts.update(
         entries=tokenizer.size,
@@ -56,7 +54,7 @@ def make_vocabulary(work: Workspace, draft: Draft) -> None:
 
 def make_growth(work: Workspace, draft: Draft) -> None:
     """The model in the shape wanted, operator by operator; learned ones spend FLOPs, which are counted."""
-    start, seed = work.recipe.start, work.recipe.seed
+    start, seed = work.recipe.start, work.recipe.start_seed
     checkpoint = work.checkpoint_of("vocabulary" if start.changes_vocabulary else "")
     wanted = wanted_shape(checkpoint.encoder.config, start)
     flops = 0.0
@@ -67,7 +65,7 @@ def make_growth(work: Workspace, draft: Draft) -> None:
             raise RecipeError(f"start.growth names {options.kind}, which has nothing to change there; leave it out.")
         loss = None
         if operator.steps:
-            checkpoint, loss = _with_loss(work, checkpoint, operator.steps)
+            checkpoint, loss = _with_loss(work, checkpoint, operator)
         generator = torch.Generator().manual_seed(seed + number)
         checkpoint = grown_checkpoint(operator, GrowthInput(checkpoint, target, generator, loss))
         flops += operator.flops(config, target) + (loss.flops if loss else 0.0)
@@ -94,17 +92,23 @@ def encoder_to_train(work: Workspace) -> Encoder:
 
 def learning_tokens(start: StartConfig) -> int:
     """How many tokens the operators learn from."""
-    return LEARNING_TOKENS * sum(build_operator(options).steps for options in start.operators)
+    operators = [build_operator(options) for options in start.operators]
+    return sum(operator.steps * operator.batch_tokens for operator in operators)
+
+
+def learning_batch(start: StartConfig) -> int:
+    """Tokens of the largest batch that an operator learns from."""
+    return max((build_operator(options).batch_tokens for options in start.operators), default=0)
 
 
 class _CorpusLoss:
     """The masked-language loss on batches of the corpus, for operators that are learned; counts what it spends."""
 
-    def __init__(self, objective: MaskedLanguage, steps: int, seed: int) -> None:
+    def __init__(self, objective: MaskedLanguage, operator: GrowthOperator, seed: int) -> None:
         self.objective, self.seed, self.flops = objective, seed, 0.0
         self.precision = fastest_precision(best_device())
-        batches = batches_from(objective.lengths(), LEARNING_TOKENS, seed)
-        self._examples = [next(batches) for _ in range(steps)]
+        batches = batches_from(objective.lengths(), operator.batch_tokens, seed)
+        self._examples = [next(batches) for _ in range(operator.steps)]
 
     def __call__(self, encoder: Encoder, head: MaskedLanguageHead | None, step: int) -> torch.Tensor:
         """The loss of this encoder and this head on the batch of this step."""
@@ -119,11 +123,11 @@ class _CorpusLoss:
         return self.objective.collate(self._examples[step], np.random.default_rng([self.seed, step]))
 
 
-def _with_loss(work: Workspace, checkpoint: Checkpoint, steps: int) -> tuple[Checkpoint, _CorpusLoss]:
+def _with_loss(work: Workspace, checkpoint: Checkpoint, operator: GrowthOperator) -> tuple[Checkpoint, _CorpusLoss]:
     """The loss for an operator, and the checkpoint with the masked-language head that grows beside it."""
-    seed = work.recipe.seed
+    seed = work.recipe.start_seed
     objective = MaskedLanguage(MaskedLanguageConfig(), training_data(work), checkpoint, seed)
-    return replace(checkpoint, head=objective.head), _CorpusLoss(objective, steps, seed)
+    return replace(checkpoint, head=objective.head), _CorpusLoss(objective, operator, seed)
 
 
 def _export(checkpoint: Checkpoint, draft: Draft) -> None:

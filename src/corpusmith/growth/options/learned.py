@@ -16,6 +16,9 @@ class LearnedOptions(WideningOptions):
     """Steps of learning, each with the training loss of one batch on the grown model. 0 or more; 0 leaves the operator
     as it starts."""
 
+    batch_tokens: int = Field(default=8192, ge=64, le=1_000_000)
+    """Tokens of a step's batch. 64 to 1e6; where training itself is short, fewer keep the operator's part small."""
+
     learning_rate: float = Field(default=1e-4, gt=0, le=1)
     """Learning rate of the first step, from which it falls to 0 in a straight line. Above 0."""
 

@@ -52,6 +52,8 @@ class EmbeddingTransfer(ABC):
 
     keeps_shared: bool = True
     """Whether pieces that both vocabularies have keep their vectors, bit by bit. Special tokens always do."""
+    flops: float = 0.0
+    """What the last `embed` spent in passes through the model."""
 
     @abstractmethod
     def embed(self, given: TransferInput) -> np.ndarray:

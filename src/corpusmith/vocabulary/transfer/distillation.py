@@ -112,11 +112,15 @@ class Distillation(EmbeddingTransfer):
         optimiser = torch.optim.SparseAdam(learned.parameters(), lr=rate, betas=BETAS)
         numbers = {piece: len(old) + i for i, piece in enumerate(pieces.tolist())}
         batches = endless_batches(len(found), self.config.batch, given.rng)
+        self.flops = 0.0
         for step in range(self.config.steps):
             batch = [found[i] for i in next(batches)]
             for group in optimiser.param_groups:
                 group["lr"] = rate * (1 - step / self.config.steps)
             optimiser.zero_grad()
+            short = np.array([len(one.left) + 1 + len(one.right) + 2 for one in batch])
+            long = short + np.array([len(one.own) - 1 for one in batch])
+            self.flops += teacher.flops(torch.from_numpy(long)) + 2 * teacher.flops(torch.from_numpy(short))
             distance(teacher, student, tokenizer, batch, numbers).backward()
             optimiser.step()
         return learned.weight.detach().cpu().numpy()
