@@ -45,9 +45,9 @@ three seeds and more training. Where both were measured, the table shows the ful
 Vocabularies and embedding transfers, and growth, stand [further below](#vocabularies)."""
 VOCABULARIES = """The same model over its own vocabulary, an extended and a replaced one, trained with the same FLOPs on
 pairs made from a corpus, and asked queries held out of it (`benchmarks/claims/vocabularies.py`): nDCG@10 of its
-vectors, paired, each corpus with the same weight; and linear probes of its states on labelled texts of the corpus's
-field (`probes.py`): F1 of each sentence's entities, share of texts put into the right class, each task with the same
-weight."""
+vectors, paired, each corpus with the same weight; and tasks of the corpus's field (`probes.py`), each with the same
+weight: linear probes of its states (F1 of each sentence's entities, share of texts put into the right class), and
+nDCG@10 on a judged collection. What a transfer spends is taken off its training."""
 GROWING = """A small model, trained, grown and trained on, against one of the large shape from random weights: the share
 of the latter's FLOPs that are left when the grown model has reached its last loss on passages held out
 (`benchmarks/claims/growth.py`), mean and 95% interval over seeds."""
@@ -147,13 +147,12 @@ def _kinds(
 def _vocabularies() -> Iterator[str]:
     """What became of the claims about vocabularies and transfers, by form and budget."""
     parts = read_parts(vocabularies.FILE)
-    budgets = [(form, flops) for form in (vocabularies.QUICK, vocabularies.FULL) for flops in form.flops]
     rows = [["claim", "start", "against", "asked", "training", "difference", "of which", "verdict"]]
     for name, claim in vocabularies.CLAIMS.items():
         head = [f"{name}: {claim.statement}", f"`{claim.start}`", f"`{claim.baseline}`"]
         before = len(rows)
-        for form, flops in budgets:
-            runs = {corpus: parts.get(vocabularies.part_name(form, corpus, flops)) for corpus in form.corpora}
+        for form in vocabularies.FORMS:
+            runs = {corpus: parts.get(vocabularies.part_name(form, corpus)) for corpus in form.corpora}
             found = {corpus: part for corpus, part in runs.items() if part is not None}
             if len(found) < len(runs):
                 continue
@@ -161,11 +160,26 @@ def _vocabularies() -> Iterator[str]:
                 judged = vocabularies.judge(claim, found, tasks=what == "tasks")
                 single = (f"{name} {values['difference']:+.4f}" for name, values in judged["by_name"].items())
                 figures = [_effect(judged["pooled"]), ", ".join(single), f"**{judged['verdict']}**"]
-                rows.append([*head, what, f"{flops:.0e} FLOPs", *figures])
+                rows.append([*head, what, f"{form.flops:.0e} FLOPs", *figures])
         if len(rows) == before:
             rows.append([*head, "", "", "", "", NOT_MEASURED])
     yield _table(rows)
+    for form in vocabularies.FORMS:
+        for corpus in form.corpora:
+            if (part := parts.get(vocabularies.part_name(form, corpus))) is not None:
+                yield f"The loss on pairs held out of {corpus} on the way ({form.name}, mean over seeds):"
+                yield _table(_losses(part["curves"]))
     yield _kinds(TransferConfig, TRANSFERS)
+
+
+def _losses(curves: Mapping[str, Sequence[growth.Curve]]) -> list[list[str]]:
+    """A row a start: the loss before training, and at every evaluation."""
+    last = len(next(iter(curves.values()))[0]) - 1
+    rows = [["start", *(f"{place / last:.0%}" for place in range(last + 1))]]
+    for name, seeds in curves.items():
+        losses = [[loss for _, loss in curve] for curve in seeds]
+        rows.append([name, *(f"{sum(at) / len(at):.3f}" for at in zip(*losses, strict=False))])
+    return rows
 
 
 def _growth() -> Iterator[str]:

@@ -1,9 +1,9 @@
-"""What a model's states are worth for tasks on single texts: a linear map on them, the model left as it is.
+"""What a model's states are worth for tasks of its field: a linear map on them, the model left as it is.
 
 Tagging asks each word's state (the mean of its pieces', so that vocabularies of other pieces are asked alike), and
 classifying each text's vector. The map is a multinomial logistic regression on standardised states, fitted by L-BFGS
 on some labelled texts and asked others. A probe is not fine-tuning: it says what the model knows, not what it could
-learn from the labels.
+learn from the labels. Search needs no probe: a judged collection, cut to some documents, is asked its test queries.
 """
 
 from __future__ import annotations
@@ -17,13 +17,17 @@ from typing import Literal
 
 import numpy as np
 import torch
+from benchmarks.claims.objectives import DEPTH, MEASURE, cut_collection
 
+from corpusmith.corpus.base import Document
+from corpusmith.evaluation.beir import read_beir
+from corpusmith.evaluation.measures import measure
 from corpusmith.model.arithmetic import DTYPES, fastest_precision
 from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.retrieval.dense import DenseRetriever, token_states
 
-FITTED, ASKED = 750, 1500
-"""Texts that a probe is fitted on, and texts that it is asked."""
+FITTED, ASKED, SEARCHED = 500, 750, 600
+"""Texts that a probe is fitted on, and texts that it is asked; documents of a collection that is searched."""
 ITERATIONS = 100
 WEIGHT_DECAY = 1e-2
 """Times the sum of squared weights, beside the mean loss; the best of 1e-4, 1e-3 and 1e-2 for all-MiniLM-L6-v2 on the
@@ -39,13 +43,18 @@ class Task:
     """A labelled set: what is asked of it, and the splits that are fitted on and asked."""
 
     name: str
-    kind: Literal["tags", "classes"]
+    kind: Literal["tags", "classes", "search"]
     fitted: str = "train"
     asked: str = "test"
 
-    def values(self, data: Path, checkpoint: Checkpoint) -> np.ndarray:
-        """What the model's probe is worth on each text asked: the F1 of its entities (1 where there are none and none
-        is found), or whether the class is right."""
+    def values(self, data: Path, checkpoint: Checkpoint, scratch: Path) -> np.ndarray:
+        """What the model is worth on each text asked: the F1 of its entities (1 where there are none and none is
+        found), whether the class is right, or nDCG@10 of search by its vectors. `scratch` gets what is cut."""
+        if self.kind == "search":
+            folder = scratch / f"{self.name}-{SEARCHED}"
+            if not folder.exists():
+                cut_collection(data / "retrieval" / self.name, folder, SEARCHED)
+            return search_values(checkpoint, folder)
         if self.kind == "tags":
             fitted, asked = (self._sentences(data, split) for split in (self.fitted, self.asked))
             return tag_values(checkpoint, fitted[:FITTED], asked[:ASKED])
@@ -76,6 +85,22 @@ def tag_values(checkpoint: Checkpoint, fitted: Sequence[Tagged], asked: Sequence
     names, numbers = np.unique([tag for _, tags in fitted for tag in tags], return_inverse=True)
     found = iter(names[predictions(states[0], numbers, states[1])].tolist())
     return np.array([entity_f1(list(islice(found, len(tags))), tags) for _, tags in asked])
+
+
+def search_values(checkpoint: Checkpoint, folder: Path) -> np.ndarray:
+    """nDCG@10 of each test query of a collection, documents ranked by their vectors, what is too long cut off."""
+    from corpusmith.corpus.config import CorpusConfig
+    from corpusmith.corpus.read import read
+
+    documents = [item for item in read([folder / "corpus.jsonl"], CorpusConfig()) if isinstance(item, Document)]
+    queries, retriever = read_beir(folder, "test"), DenseRetriever(checkpoint)
+    vectors = retriever.encode_documents([f"{document.title} {document.text}" for document in documents])
+    scores = retriever.encode_queries(list(queries.queries.values())) @ vectors.T
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :DEPTH]
+    run = {
+        query: [documents[row].id for row in rows] for query, rows in zip(queries.queries, best.tolist(), strict=True)
+    }
+    return measure(queries, run).values[MEASURE]
 
 
 def class_values(

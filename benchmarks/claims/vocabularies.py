@@ -1,15 +1,22 @@
 """What a vocabulary of the corpus's own is worth, and which way of giving its pieces vectors is the best.
 
 On each corpus the same model is trained with the same FLOPs over its own vocabulary, over that vocabulary with pieces
-of the corpus, and over one learned from the corpus, whose vectors come from each of the transfers; then queries held
-out of the corpus are asked of its vectors (nDCG@10), and linear probes tag and classify labelled texts of the same
-field (`probes.py`). A saving of tokens counts by itself: what is shorter gets more texts for the same FLOPs. With
-several budgets one sees how fast a difference wears off.
+of the corpus, and over one learned from the corpus, whose vectors come from each of the transfers; what a transfer
+spends in passes through the model is taken off its training. Then queries held out of the corpus are asked of its
+vectors (nDCG@10), and labelled texts of the same field: linear probes tag and classify (`probes.py`), and a judged
+collection is searched. The loss on pairs held out shows on the way how fast a difference wears off. A saving of tokens
+counts by itself: what is shorter gets more texts for the same FLOPs. Passages are so short that none is cut off under
+any of the vocabularies.
 
     CORPUSMITH_DATA=DATA python -m benchmarks.claims.vocabularies --work WORK --quick
 
+A seed decides the sample that pieces are learned from, what a transfer draws, and the order of training; intervals are
+over queries, seeds averaged. Transfers that look for a piece's neighbours among the base's (WECHSEL, OFA) are asked for
+corpora of the base's language alone: across languages they need static vectors of both in one space, which a corpus of
+this size does not give (docs/lab-notes.md).
+
 Results go to benchmarks/results/claims/vocabularies.json; runs that were cut off go on where they were, and a corpus
-and budget that are there for the same settings are not measured again. `make docs` then writes docs/systems.md.
+that is there for the same settings is not measured again. `make docs` then writes docs/systems.md.
 """
 
 from __future__ import annotations
@@ -19,11 +26,13 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from benchmarks.claims.default_preset import Lines, comparison
+from benchmarks.claims.growth import curve_of
 from benchmarks.claims.objectives import BASE, MEASURE, TRAINING, compared
 from benchmarks.claims.probes import ASKED, FITTED, Task
 from benchmarks.claims.search_settings import read_lines, write_records
@@ -31,27 +40,39 @@ from benchmarks.claims.table import RESULTS, Fragment, verdict
 from benchmarks.record import read_parts, update_results
 
 from corpusmith.artefact import digest_json, locked, write_whole
-from corpusmith.pipeline.comparison import HELD_OUT, Comparison
+from corpusmith.pipeline.comparison import HELD_OUT, Comparison, at_budget
+from corpusmith.pipeline.run import chain, run_steps
 from corpusmith.recipe import Recipe, parse_recipe
 from corpusmith.training.budget import BudgetConfig
 from corpusmith.vocabulary.transfer.registry import TRANSFERS
 
 FILE = RESULTS / "vocabularies.json"
-STAGE: Fragment = {"objective": {"kind": "contrastive"}, "training": TRAINING | {"learning_rate": 5e-5}}
+CURVE: Fragment = {"evaluations": 6, "held_out": 128, "batch_tokens": 4096}
+STAGE: Fragment = {"objective": {"kind": "contrastive"}, "training": TRAINING | CURVE | {"learning_rate": 5e-5}}
+RECIPE: Fragment = {
+    "model": {"base": BASE},
+    "corpus": {"passage_words": 60},
+    "heldout": {"queries": 600, "share": 0.5},
+    "stages": [STAGE],
+}
 REPLACED: Fragment = {"kind": "replace", "size": 8000}
+OPTIONS: dict[str, Fragment] = {"ofa": {"rank": 100}, "distillation": {"steps": 50}}
+"""Of transfers that are not asked as they are by default: OFA keeps all directions there, and is WECHSEL then."""
 STARTS: dict[str, Fragment] = {
     "keep": {},
     "extend": {"vocabulary": {"kind": "extend", "pieces": 2000}, "transfer": {"kind": "subword"}},
-    **{kind: {"vocabulary": REPLACED, "transfer": {"kind": kind}} for kind in TRANSFERS},
+    **{kind: {"vocabulary": REPLACED, "transfer": {"kind": kind, **OPTIONS.get(kind, {})}} for kind in TRANSFERS},
 }
 """The vocabulary kept, extended, and replaced, with vectors by each of the transfers."""
 TASKS = {
     "gesetze": (Task("german_ler", "tags", fitted="dev"),),
-    "trials": (Task("bc5cdr_disease", "tags"), Task("rct_sections", "classes")),
-    "medquad": (Task("ncbi_disease", "tags"), Task("trec_questions", "classes")),
+    "trials": (Task("bc5cdr_disease", "tags"), Task("rct_sections", "classes"), Task("scifact", "search")),
+    "medquad": (Task("ncbi_disease", "tags"), Task("trec_questions", "classes"), Task("scifact", "search")),
     "contracts": (),
 }
 """Labelled texts of each corpus's field; german_ler comes without a train split."""
+FOREIGN = ("gesetze",)
+"""Corpora of another language than the base's."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +83,8 @@ class Claim:
     start: str
     baseline: str
     paper: str
+    at_home: bool = False
+    """Whether it is asked of corpora of the base's language alone."""
 
 
 CLAIMS = {
@@ -74,9 +97,9 @@ CLAIMS = {
     ),
     "subword": Claim("The mean of a piece's old pieces is better than a random vector.", "subword", "random", ""),
     "mean": Claim("The mean of all old vectors is better than a random vector.", "mean", "random", ""),
-    "wechsel": Claim("Mixtures of near old pieces are better than random vectors.", "wechsel", "random", ""),
-    "focus": Claim("Sparse mixtures of shared pieces are better than WECHSEL's.", "focus", "wechsel", ""),
-    "ofa": Claim("Mixtures in leading directions are better than WECHSEL's.", "ofa", "wechsel", ""),
+    "wechsel": Claim("Mixtures of near old pieces are better than random vectors.", "wechsel", "random", "", True),
+    "focus": Claim("Sparse mixtures of shared pieces are better than WECHSEL's.", "focus", "wechsel", "", True),
+    "ofa": Claim("Mixtures in leading directions are better than WECHSEL's.", "ofa", "wechsel", "", True),
     "convex": Claim("Convex combinations are better than the mean of old pieces.", "convex", "subword", ""),
     "distillation": Claim("Vectors learned in context are better than means.", "distillation", "subword", ""),
 }
@@ -91,23 +114,28 @@ class Form:
     corpora: tuple[str, ...]
     words: int
     seeds: int
-    flops: tuple[float, ...]
+    flops: float
 
 
-QUICK = Form("quick", ("gesetze", "medquad"), 300_000, 2, (4e12, 1.6e13))
-FULL = Form("full", ("gesetze", "trials", "medquad", "contracts"), 3_000_000, 3, (1e13, 1e14, 1e15))
+QUICK = Form("quick", ("gesetze", "medquad"), 120_000, 2, 1e13)
+FULL = Form("full", ("gesetze", "trials", "medquad", "contracts"), 3_000_000, 3, 3e14)
+FORMS = (QUICK, FULL)
 
 
-def run(data: Path, work: Path, form: Form, corpus: str, flops: float) -> dict[str, Any]:
-    """All starts on one corpus with one budget: each one's per-query values by seed, and what it cost."""
+def run(data: Path, work: Path, form: Form, corpus: str) -> dict[str, Any]:
+    """All starts on one corpus: each one's per-query values by seed, its losses on the way, and what it cost."""
     records = cut_corpus(data / "pretrain" / f"{corpus}.jsonl.gz", work / f"{corpus}-{form.words}.jsonl", form.words)
-    recipes = {name: recipe_of(start) for name, start in STARTS.items()}
-    budget = BudgetConfig(flops=flops)
-    runs = Comparison([records], recipes, budget, work / f"{corpus}-runs", range(form.seeds), HELD_OUT, Lines())
-    runs.folder.mkdir(parents=True, exist_ok=True)
-    with locked(runs.folder):
+    make = partial(Comparison, [records], folder=work / f"{corpus}-runs", seeds=range(form.seeds), split=HELD_OUT)
+    recipes = {name: recipe_of(start) for name, start in STARTS.items() if asked(name, corpus)}
+    budget = BudgetConfig(flops=form.flops)
+    free = make(recipes, budget, watcher=Lines())
+    free.folder.mkdir(parents=True, exist_ok=True)
+    with locked(free.folder):
+        charged = {name: at_what_is_left(free, name, form.flops) for name in recipes}
+        runs = make(charged, budget, watcher=Lines())
         summary = runs.summarise()
-        tasks = {task.name: probed(task, data, runs) for task in TASKS[corpus]}
+        tasks = {task.name: solved(task, data, work, runs) for task in TASKS[corpus]}
+        curves = {name: [curve_of(runs.run(name, seed)) for seed in runs.seeds] for name in recipes}
     costs = {entry["name"]: {key: entry[key] for key in ("steps", "tokens", "seconds")} for entry in summary["recipes"]}
     systems = {system["name"]: system["measures"][MEASURE]["mean"] for system in summary["evaluations"][0]["systems"]}
     return {
@@ -116,12 +144,31 @@ def run(data: Path, work: Path, form: Form, corpus: str, flops: float) -> dict[s
         "values": summary["per_query"]["dense"],
         "tasks": tasks,
         "references": {name: round(mean, 4) for name, mean in systems.items() if name not in recipes},
+        "curves": curves,
         "cost": costs,
         "notes": summary["notes"],
     }
 
 
-def probed(task: Task, data: Path, runs: Comparison) -> dict[str, list[list[float]]]:
+def asked(start: str, corpus: str) -> bool:
+    """Whether a start is asked of a corpus: not where all claims about it are of the base's language."""
+    claims = [claim for claim in CLAIMS.values() if start in (claim.start, claim.baseline)]
+    return corpus not in FOREIGN or not all(claim.at_home for claim in claims)
+
+
+def at_what_is_left(runs: Comparison, name: str, flops: float) -> Recipe:
+    """The recipe with a stage that gets what its transfer leaves of the FLOPs: what it spent in its dearest seed."""
+    spent = [0.0]
+    for seed in runs.seeds:
+        work = runs.workspace(at_budget(runs.recipes[name], runs.budget, seed), runs.watcher)
+        run_steps(work, [step for step in chain(work) if step.name in ("corpus", "vocabulary")])
+        if "vocabulary" in work.manifests:
+            spent.append(work.manifests["vocabulary"].cost["flops"])
+    stage = runs.recipes[name].stages[0].model_copy(update={"budget": BudgetConfig(flops=flops - max(spent))})
+    return runs.recipes[name].model_copy(update={"stages": (stage,)})
+
+
+def solved(task: Task, data: Path, scratch: Path, runs: Comparison) -> dict[str, list[list[float]]]:
     """What each start's model of each seed is worth on a task, text by text; kept beside the runs."""
     found: dict[str, list[list[float]]] = {}
     for name in runs.recipes:
@@ -131,7 +178,7 @@ def probed(task: Task, data: Path, runs: Comparison) -> dict[str, list[list[floa
             path = work.folder / "probes" / f"{task.name}-{key[:16]}.json"
             if not path.exists():
                 path.parent.mkdir(exist_ok=True)
-                values = task.values(data, work.trained_checkpoint())
+                values = task.values(data, work.trained_checkpoint(), scratch)
                 write_whole(path, json.dumps(values.round(4).tolist()))
             found.setdefault(name, []).append(json.loads(path.read_text(encoding="utf-8")))
     return found
@@ -139,21 +186,21 @@ def probed(task: Task, data: Path, runs: Comparison) -> dict[str, list[list[floa
 
 def recipe_of(start: Fragment) -> Recipe:
     """Training on pairs made from the corpus, from this start."""
-    content = {"model": {"base": BASE}, "start": start, "stages": [STAGE], "heldout": {"queries": 600, "share": 0.3}}
-    return parse_recipe(content, "vocabularies")
+    return parse_recipe(RECIPE | {"start": start}, "vocabularies")
 
 
 def settings(form: Form) -> dict[str, Any]:
     """All that figures depend on, beside the data."""
     tasks = {corpus: [asdict(task) for task in TASKS[corpus]] for corpus in form.corpora}
     probes = {"tasks": tasks, "fitted": FITTED, "asked": ASKED}
-    content = {"starts": STARTS, "stage": STAGE, "form": asdict(form), "base": BASE, "probes": probes}
+    content = {"starts": STARTS, "recipe": RECIPE, "form": asdict(form), "probes": probes}
     return json.loads(json.dumps(content))
 
 
 def judge(claim: Claim, parts: dict[str, dict[str, Any]], *, tasks: bool = False) -> dict[str, Any]:
-    """A claim on the runs of all corpora with one budget: by corpus or, with `tasks`, by task; and all of them with
+    """A claim on the runs of all corpora that it is asked of: by corpus or, with `tasks`, by task; and all of them with
     the same weight."""
+    parts = {corpus: part for corpus, part in parts.items() if not (claim.at_home and corpus in FOREIGN)}
     single = {corpus: part["values"] for corpus, part in parts.items()}
     if tasks:
         single = {name: values for part in parts.values() for name, values in part["tasks"].items()}
@@ -184,31 +231,30 @@ def _first(whole: Path, words: int) -> Iterator[dict]:
         yield record
 
 
-def part_name(form: Form, corpus: str, flops: float) -> str:
-    """Under which name the runs on a corpus with a budget stand in the file."""
-    return f"{form.name}, {corpus}, {flops:.1e} FLOPs"
+def part_name(form: Form, corpus: str) -> str:
+    """Under which name the runs on a corpus stand in the file."""
+    return f"{form.name}, {corpus}"
 
 
 def main() -> None:
-    """Measure corpora and budgets that are not measured yet, and say what becomes of the claims."""
+    """Measure corpora that are not measured yet, and say what becomes of the claims."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, required=True, help="where corpora and runs go")
     parser.add_argument("--quick", action="store_true", help="small corpora and budgets")
     parser.add_argument("--results", type=Path, default=FILE)
     arguments = parser.parse_args()
     form, data = QUICK if arguments.quick else FULL, Path(os.environ["CORPUSMITH_DATA"])
-    for flops in form.flops:
-        parts = {}
-        for corpus in form.corpora:
-            name = part_name(form, corpus, flops)
-            if read_parts(arguments.results).get(name, {}).get("settings") != settings(form):
-                update_results(arguments.results, name, run(data, arguments.work, form, corpus, flops))
-            parts[corpus] = read_parts(arguments.results)[name]
-        for name, claim in CLAIMS.items():
-            for what in ("search", "tasks"):
-                found = judge(claim, parts, tasks=what == "tasks")
-                effect = "{difference:+.4f} [{low:+.4f}, {high:+.4f}]".format(**found["pooled"])
-                print(f"{flops:.1e} FLOPs, {name}, {what}: {found['verdict']}, {effect}", flush=True)
+    parts = {}
+    for corpus in form.corpora:
+        name = part_name(form, corpus)
+        if read_parts(arguments.results).get(name, {}).get("settings") != settings(form):
+            update_results(arguments.results, name, run(data, arguments.work, form, corpus))
+        parts[corpus] = read_parts(arguments.results)[name]
+    for name, claim in CLAIMS.items():
+        for what in ("search", "tasks"):
+            found = judge(claim, parts, tasks=what == "tasks")
+            effect = "{difference:+.4f} [{low:+.4f}, {high:+.4f}]".format(**found["pooled"])
+            print(f"{name}, {what}: {found['verdict']}, {effect}", flush=True)
 
 
 if __name__ == "__main__":

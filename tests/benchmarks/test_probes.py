@@ -22,7 +22,7 @@ def checkpoint(base_model: Path) -> Checkpoint:
 
 @pytest.fixture(scope="module")
 def data(sentences: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sentences whose articles are entities, texts whose class is their first word's, and a corpus."""
+    """Sentences whose articles are entities, texts whose class is their first word's, a judged collection, a corpus."""
     folder = tmp_path_factory.mktemp("data")
     for kind in ("ner/words", "classification/texts", "pretrain"):
         (folder / kind).mkdir(parents=True)
@@ -33,6 +33,14 @@ def data(sentences: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path
         (folder / "ner" / "words" / f"{split}.tsv").write_text("\n".join(lines))
         records = [json.dumps({"id": str(i), "text": s, "label": s.split()[0]}) for i, s in enumerate(sentences)]
         (folder / "classification" / "texts" / f"{split}.jsonl").write_text("\n".join(records))
+    known = folder / "retrieval" / "known"
+    (known / "qrels").mkdir(parents=True)
+    records = [json.dumps({"_id": f"d{i}", "title": "", "text": text}) for i, text in enumerate(sentences)]
+    (known / "corpus.jsonl").write_text("\n".join(records))
+    asked = [json.dumps({"_id": f"q{i}", "text": text}) for i, text in enumerate(sentences)]
+    (known / "queries.jsonl").write_text("\n".join(asked))
+    judged = ["query-id\tcorpus-id\tscore", *(f"q{i}\td{i}\t1" for i in range(len(sentences)))]
+    (known / "qrels" / "test.tsv").write_text("\n".join(judged))
     documents = []
     for i in range(150):
         parts = [" ".join(sentences[j] for j in rng.permutation(len(sentences))[:4]) for _ in range(3)]
@@ -80,28 +88,40 @@ def test_a_probe_finds_what_is_linear_in_the_states() -> None:
     assert (predictions(states[:300], classes[:300], states[300:]) == classes[300:]).mean() > 0.9
 
 
-def test_tasks_are_learned_from_what_they_are_fitted_on(data: Path, checkpoint: Checkpoint) -> None:
-    tags = Task("words", "tags").values(data, checkpoint)
-    classes = Task("texts", "classes").values(data, checkpoint)
+def test_tasks_are_learned_from_what_they_are_fitted_on(data: Path, checkpoint: Checkpoint, tmp_path: Path) -> None:
+    tags = Task("words", "tags").values(data, checkpoint, tmp_path)
+    classes = Task("texts", "classes").values(data, checkpoint, tmp_path)
     assert len(tags) == len(classes) == 24
     assert tags.mean() > 0.8
     assert classes.mean() > 0.8
 
 
+def test_a_collection_is_searched_by_the_models_vectors(data: Path, checkpoint: Checkpoint, tmp_path: Path) -> None:
+    values = Task("known", "search").values(data, checkpoint, tmp_path)
+    assert len(values) == 24
+    assert values.mean() > 0.95  # every text finds itself
+
+
 def test_starts_are_compared_by_search_and_by_tasks(
     data: Path, base_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    form = vocabularies.Form("tiny", ("tiny",), 100_000, 2, (2e9,))
-    pieces = {"vocabulary": {"kind": "extend", "pieces": 20}, "transfer": {"kind": "subword"}}
-    monkeypatch.setattr(vocabularies, "BASE", str(base_model))
+    form = vocabularies.Form("tiny", ("tiny",), 100_000, 2, 2e9)
+    pieces = {"vocabulary": {"kind": "extend", "pieces": 20}, "transfer": {"kind": "distillation", "steps": 4}}
+    training = vocabularies.STAGE["training"] | {"held_out": 8, "evaluations": 2, "batch_tokens": 512}
+    recipe = {"model": {"base": str(base_model)}, "stages": [vocabularies.STAGE | {"training": training}]}
+    monkeypatch.setattr(vocabularies, "RECIPE", vocabularies.RECIPE | recipe)
     monkeypatch.setattr(vocabularies, "STARTS", {"keep": {}, "extend": pieces})
-    monkeypatch.setattr(vocabularies, "TASKS", {"tiny": (Task("words", "tags"), Task("texts", "classes"))})
-    found = vocabularies.run(data, tmp_path / "work", form, "tiny", 2e9)
+    tasks = (Task("words", "tags"), Task("texts", "classes"), Task("known", "search"))
+    monkeypatch.setattr(vocabularies, "TASKS", {"tiny": tasks})
+    found = vocabularies.run(data, tmp_path / "work", form, "tiny")
     assert found["settings"] == vocabularies.settings(form)
+    ends = {name: [curve[-1][0] for curve in curves] for name, curves in found["curves"].items()}
+    assert np.mean(ends["keep"]) == pytest.approx(2e9, rel=0.2)
+    assert max(ends["extend"]) < 0.98 * min(ends["keep"])  # its transfer has spent some of it
     claim = vocabularies.CLAIMS["extension"]
-    for tasks, names in ((False, {"tiny"}), (True, {"words", "texts"})):
-        judged = vocabularies.judge(claim, {"tiny": found}, tasks=tasks)
+    for by_task, names in ((False, {"tiny"}), (True, {"words", "texts", "known"})):
+        judged = vocabularies.judge(claim, {"tiny": found}, tasks=by_task)
         assert set(judged["by_name"]) == names
         assert judged["pooled"]["low"] <= judged["pooled"]["difference"] <= judged["pooled"]["high"]
     monkeypatch.setattr(probes, "tag_values", None)  # what is there is not asked again
-    assert vocabularies.run(data, tmp_path / "work", form, "tiny", 2e9)["tasks"] == found["tasks"]
+    assert vocabularies.run(data, tmp_path / "work", form, "tiny")["tasks"] == found["tasks"]
