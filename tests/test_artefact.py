@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -167,6 +168,26 @@ def test_leftovers_of_a_finished_artefact_are_removed_and_those_of_another_attem
         artefact.tidy(tmp_path / "a", key)
         expected = set() if written == key else {".a.partial", ".a.scratch", ".a.key"}
         assert {path.name for path in tmp_path.iterdir()} == {"a"} | expected
+
+
+def test_what_is_no_artefact_is_set_aside_and_never_deleted(tmp_path: Path) -> None:
+    said: list[str] = []
+    for number in (1, 2):
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "precious.txt").write_text(str(number))
+        with artefact.writing(tmp_path / "a", "x", {}, {}, 1, say=said.append):
+            pass
+        shutil.rmtree(tmp_path / "a")
+    assert [(tmp_path / name / "precious.txt").read_text() for name in ("a.set-aside", "a.set-aside-2")] == ["1", "2"]
+    assert len(said) == 2
+
+
+@pytest.mark.parametrize("harm", [lambda path: path.write_bytes(path.read_bytes()[:99]), lambda path: None])
+def test_an_artefact_whole_or_with_a_damaged_manifest_is_replaced(tmp_path: Path, harm) -> None:
+    make(tmp_path / "a")
+    harm(tmp_path / "a" / "manifest.json")
+    make(tmp_path / "a", "hullo")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "7", '{"format": 1}', '{"format": "x"}'])

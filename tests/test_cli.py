@@ -158,6 +158,57 @@ def test_a_folder_that_cannot_be_written_is_named(
     assert (tmp_path / "file").read_text() == "precious"
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+IN_THE_WAY = {
+    "documents where the index belongs": ("index", "a.txt", "{out}/index"),
+    "a base model where the model belongs": ("model", "config.json", "{notes} --set model.base={out}/model"),
+    "a person's model": ("model", "precious.txt", "{notes}"),
+    "a person's step": ("steps/corpus", "precious.txt", "{notes}"),
+    "somebody else's manifest": ("index", "manifest.json", "{notes}"),
+    "a person's report": (".", "report.html", "{notes}"),
+    "the recipe itself": (".", "recipe.toml", "{notes} --recipe {out}/recipe.toml"),
+    "a document called as an output": (".", "summary.json", "{out}/summary.json"),
+}
+
+
+@pytest.mark.parametrize("case", IN_THE_WAY)
+@pytest.mark.parametrize("more", [[], ["--plan"]])
+def test_what_a_person_has_put_where_outputs_belong_is_never_replaced(
+    case: str, more: list[str], command: Command, base_model: Path, notes: Path, tmp_path: Path
+) -> None:
+    place, name, arguments = IN_THE_WAY[case]
+    out = tmp_path / "out"
+    (out / place).mkdir(parents=True)
+    if case == "a base model where the model belongs":
+        shutil.copytree(base_model, out / place, dirs_exist_ok=True)
+    else:
+        (out / place / name).write_text("" if name == "recipe.toml" else HEART)
+    before = contents(tmp_path)
+    ended = command("build", *arguments.format(out=out, notes=notes).split(), "--out", out, *more)
+    assert ended.code == 2
+    assert "choose another --out" in ended.sentence
+    assert contents(tmp_path) == before
+
+
+def test_what_a_person_has_put_into_a_build_is_set_aside_when_it_is_built_again(
+    command: Command, search_only: list[str], notes: Path, tmp_path: Path
+) -> None:
+    build = ["build", notes, *search_only, "--out", tmp_path / "out"]
+    assert command(*build).code == 0
+    model, index = tmp_path / "out" / "model", tmp_path / "out" / "index"
+    (model / "manifest.json").unlink()
+    (index / "notes.md").write_text("precious")
+    ended = command(*build, "--set", "search.weight=0.4")
+    assert (ended.code, ended.err) == (0, "")
+    assert "model.set-aside" in ended.out
+    assert "index.set-aside" in ended.out
+    assert (tmp_path / "out" / "index.set-aside" / "notes.md").read_text() == "precious"
+    assert command("inspect", tmp_path / "out", "--check").code == 0
+
+
 def test_a_disk_that_fills_up_keeps_finished_steps_and_the_build_goes_on_later(
     command: Command, search_only: list[str], notes: Path, tmp_path: Path
 ) -> None:
@@ -225,6 +276,8 @@ COMMAND_LINES = {
     "build {tmp} --set corpus.pasage_words=3": "did you mean 'passage_words'",
     "build {tmp} --set corpus.passage_words=NaN": "finite",
     "build {tmp} --out {tmp}": "choose another",
+    "build {notes} --out ": "a path is empty",
+    "build  --out {tmp}/out": "a path is empty",
     "blend {tmp}": "No such command",
     "vocabulary {tmp}/nosuch --base {built}/model": "no such file or folder",
     "vocabulary {tmp} --base {built}/model": "no text to learn a vocabulary from",
@@ -257,7 +310,7 @@ def test_a_wrong_command_line_is_one_sentence(
     for name, content in (("empty.txt", ""), ("broken.toml", "a = ["), ("deep.toml", "a = " + "[" * 50_000)):
         (tmp_path / name).write_text(content)
     (tmp_path / "typo.toml").write_text("[budgte]\nminutes = 3\n")
-    ended = command(*(word.format(tmp=tmp_path, built=built_notes, notes=notes) for word in line.split()))
+    ended = command(*(word.format(tmp=tmp_path, built=built_notes, notes=notes) for word in line.split(" ")))
     assert ended.code == 2
     assert COMMAND_LINES[line] in ended.sentence
     assert ended.out == ""

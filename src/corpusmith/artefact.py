@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,8 @@ FORMAT = 3
 MANIFEST = "manifest.json"
 LOCK = ".corpusmith.lock"
 """Stands in every build's folder; readers of documents pass such folders over."""
+ASIDE = ".set-aside"
+"""Follows the name of what stood where an artefact belongs and was not, or not only, one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +130,14 @@ def writing(
     seed: int,
     *,
     resumable: bool = False,
+    say: Callable[[str], object] = lambda text: None,
 ) -> Iterator[Draft]:
     """Write the artefact `folder`: fill `draft.folder` in the block; it appears under its name when the block ends.
 
     With `resumable`, what an interrupted attempt with the same key left behind is still in `draft.folder`, for the
     step to go on from; otherwise the block starts with an empty folder. An earlier artefact of the same name is
-    replaced in the end, and stays usable until then.
+    replaced in the end, and stays usable until then; whatever else stands there, or was put into it, is set aside, and
+    `say` is told where.
 
     Raises:
         MachineError: the disk is full or not writable; what was finished before is kept.
@@ -167,7 +172,8 @@ def writing(
             "facts": draft.facts,
         }
         (partial / MANIFEST).write_text(seal(manifest), encoding="utf-8")
-        _publish(partial, folder)
+        if aside := _publish(partial, folder):
+            say(f"What stood in {folder} is not all known as corpusmith's; it is in {aside} now.")
         tidy(folder, key)
 
 
@@ -195,18 +201,59 @@ def _is_marked(marker: Path, key: str) -> bool:
     return marker.is_file() and marker.read_bytes() == key.encode()
 
 
-def _publish(partial: Path, folder: Path) -> None:
-    """Sync everything in `partial` and rename it to `folder`, moving an older one aside until the new one stands."""
+def _publish(partial: Path, folder: Path) -> Path | None:
+    """Sync everything in `partial` and rename it to `folder`, moving an older one out of the way until the new one
+    stands; where it goes for good, if it is more than an artefact."""
     for path in sorted(partial.rglob("*")):
         sync(path)
     sync(partial)
     replaced = _beside(folder, "replaced")
     if replaced.exists():
         shutil.rmtree(replaced)
-    if folder.exists():
-        folder.rename(replaced)
+    aside = _free_name(folder) if _holds_more(folder, partial) else None
+    if os.path.lexists(folder):
+        folder.rename(aside or replaced)
     partial.rename(folder)
     sync(folder.parent)
+    return aside
+
+
+def _holds_more(folder: Path, successor: Path) -> bool:
+    """Whether anything stands in the place of an artefact that is neither its own nor its successor's by name; without
+    a manifest nothing is known to be."""
+    if is_nothing(folder):
+        return False
+    if folder.is_symlink() or not (folder / MANIFEST).is_file():
+        return True
+    try:
+        own = set(read_manifest(folder).files)
+    except ArtefactError:
+        own = set()
+    files = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return any(
+        path.relative_to(folder).as_posix() not in own and not (successor / path.relative_to(folder)).exists()
+        for path in files
+    )
+
+
+def _free_name(folder: Path) -> Path:
+    names = itertools.chain([f"{folder.name}{ASIDE}"], (f"{folder.name}{ASIDE}-{n}" for n in itertools.count(2)))
+    return next(place for place in map(folder.with_name, names) if not os.path.lexists(place))
+
+
+def is_nothing(path: Path) -> bool:
+    """Whether nothing can be lost here: there is nothing, or an empty folder."""
+    return not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir()))
+
+
+def has_manifest(folder: Path) -> bool:
+    """Whether a manifest of corpusmith stands in a folder, whole or damaged, of whatever version."""
+    try:
+        content = (folder / MANIFEST).read_bytes()
+    except OSError:
+        return False
+    fields = (b'"format"', b'"kind"', b'"key"', b'"digest"', b'"config"', b'"parents"')
+    return sum(field in content for field in fields) >= len(fields) // 2
 
 
 def tidy(folder: Path, key: str) -> None:

@@ -51,8 +51,24 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _path(text: str | Path) -> Path:
+    """A path as it was given; an empty one, as an unset variable of a shell is, does not mean the current folder."""
+    if text == "":
+        raise RecipeError("a path is empty; name a file or a folder ('.' is the current one).")
+    return Path(text)
+
+
 Out = Annotated[
-    Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for everything the build makes; run again to resume.")
+    Path,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="DIR",
+        parser=_path,
+        help="Folder for everything the build makes; run again to resume.",
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -60,7 +76,7 @@ Settings = Annotated[
         "--set", metavar="NAME=VALUE", help="Replace one option, e.g. --set corpus.passage_words=120. Repeatable."
     ),
 ]
-Built = Annotated[Path, typer.Argument(metavar="DIR", help="The folder that a build wrote (its --out).")]
+Built = Annotated[Path, typer.Argument(metavar="DIR", parser=_path, help="The folder that a build wrote (its --out).")]
 
 
 def _version(wanted: bool) -> None:
@@ -86,12 +102,14 @@ def build(
         list[Path] | None,
         typer.Argument(
             metavar="PATH...",
+            parser=_path,
             help="Folders or files: txt, md, html, rst, jsonl, csv, tsv, parquet, PubMed XML, PDF, gzipped or not; "
             "or one BEIR folder (corpus, queries, qrels).",
         ),
     ] = None,
     recipe: Annotated[
-        Path | None, typer.Option("--recipe", "-r", metavar="FILE", help="A TOML recipe (docs/recipe.md).")
+        Path | None,
+        typer.Option("--recipe", "-r", metavar="FILE", parser=_path, help="A TOML recipe (docs/recipe.md)."),
     ] = None,
     preset: Annotated[
         str | None, typer.Option("--preset", "-p", metavar="NAME", help="A ready-made recipe: corpusmith presets.")
@@ -121,7 +139,8 @@ def build(
       corpusmith build data/scifact --preset supervised --out scifact
       corpusmith build notes.jsonl --set corpus.text_field=body --out notes
     """
-    _build(paths or [], _recipe(recipe, preset, minutes, settings, strict), out, dry_run=dry_run)
+    chosen = _recipe(recipe, preset, minutes, settings, strict)
+    _build(paths or [], chosen, out, recipe_file=recipe, dry_run=dry_run)
 
 
 @app.command()
@@ -173,6 +192,7 @@ def compare(
             "--corpus",
             "-c",
             metavar="PATH",
+            parser=_path,
             help="Documents, as in build; a BEIR folder brings judged queries. Repeatable.",
         ),
     ] = None,
@@ -205,12 +225,14 @@ def compare(
     """
     from corpusmith.pipeline import compare
     from corpusmith.pipeline.comparison import named_recipes
+    from corpusmith.pipeline.outputs import refuse_to_overwrite
+    from corpusmith.pipeline.run import recipe_files
     from corpusmith.progress import TerminalWatcher
     from corpusmith.report.terminal import print_comparison
 
-    _refuse_inside_input(out, corpus or [])
     overrides = _overrides(settings)
     chosen = {name: recipe.with_overrides(overrides) for name, recipe in named_recipes(recipes).items()}
+    refuse_to_overwrite(out, corpus or [], chosen.values(), recipe_files(recipes))
     with TerminalWatcher(console) as watcher:
         result = compare(
             *(corpus or []), recipes=chosen, budget=budget, out=out, seeds=seeds, split=split, watcher=watcher
@@ -222,7 +244,8 @@ def compare(
 @app.command()
 def vocabulary(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Documents, as in build: folders or files of any kind.")
+        list[Path],
+        typer.Argument(metavar="PATH...", parser=_path, help="Documents, as in build: folders or files of any kind."),
     ],
     base: Annotated[
         str | None,
@@ -303,7 +326,12 @@ def evaluate(
     folder: Built,
     data: Annotated[
         Path,
-        typer.Option("--data", metavar="FOLDER", help="A BEIR folder: its queries and qrels are used, not its corpus."),
+        typer.Option(
+            "--data",
+            metavar="FOLDER",
+            parser=_path,
+            help="A BEIR folder: its queries and qrels are used, not its corpus.",
+        ),
     ],
     split: Annotated[str, typer.Option("--split", metavar="NAME", help="Which qrels/<split>.tsv.")] = "test",
     as_json: Annotated[bool, typer.Option("--json", help="The whole evaluation as JSON.")] = False,
@@ -363,7 +391,7 @@ def presets() -> None:
 
 
 @app.command()
-def validate(recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A TOML recipe.")]) -> None:
+def validate(recipe: Annotated[Path, typer.Argument(metavar="RECIPE", parser=_path, help="A TOML recipe.")]) -> None:
     """Check a recipe and print it in full.
 
     Nothing is run; every default is filled in.
@@ -380,12 +408,18 @@ def validate(recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A TO
 
 @app.command()
 def encode(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A build's folder, or a folder with a model.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", parser=_path, help="A build's folder, or a folder with a model.")
+    ],
     texts: Annotated[
-        Path, typer.Argument(metavar="TEXTS", help="A text file, one text a line; - reads standard input.")
+        Path,
+        typer.Argument(metavar="TEXTS", parser=_path, help="A text file, one text a line; - reads standard input."),
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="Where the vectors go (.npy, float32, one row a line).")
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="FILE", parser=_path, help="Where the vectors go (.npy, float32, one row a line)."
+        ),
     ],
 ) -> None:
     """Encode texts, one a line, as vectors.
@@ -473,14 +507,17 @@ def _value(text: str) -> Any:
         return text
 
 
-def _build(paths: list[Path], recipe: Recipe, out: Path, *, dry_run: bool = False) -> None:
+def _build(
+    paths: list[Path], recipe: Recipe, out: Path, *, recipe_file: Path | None = None, dry_run: bool = False
+) -> None:
     from corpusmith.pipeline import build
+    from corpusmith.pipeline.outputs import refuse_to_overwrite
     from corpusmith.pipeline.plan import make_plan
     from corpusmith.pipeline.settle import settle
     from corpusmith.progress import TerminalWatcher
     from corpusmith.report.terminal import print_evaluation, print_plan
 
-    _refuse_inside_input(out, paths)
+    refuse_to_overwrite(out, paths, [recipe], [recipe_file] if recipe_file else [])
     recipe = settle(recipe, paths)
     if recipe.start.reason:
         say(console, f"Start: {recipe.start.reason}.")
@@ -511,14 +548,6 @@ def _warn_of_scarcity(plan: Sequence[PlannedStep], out: Path) -> None:
     for name, (wanted, there) in needed.items():
         if wanted > there:
             say(errors, f"This may need more {name} than there is: {size(wanted)} of {size(there)}.")
-
-
-def _refuse_inside_input(out: Path, paths: list[Path]) -> None:
-    """A build below the documents is passed over when they are read; a build among them could not be told apart."""
-    if out.resolve() in {path.resolve() for path in paths if path.is_dir()}:
-        raise RecipeError(
-            f"--out {out} is the folder of the documents; choose another, a new folder within it if you like."
-        )
 
 
 def _print_results(folder: Path, query: str, k: int, mode: Any = "fused", as_json: bool = False) -> None:

@@ -103,7 +103,9 @@ def run(steps: Sequence[Step], seed: int, watcher: Watcher) -> Iterator[tuple[St
             tidy(folder, key)
         watcher.start(step.name, step.note, reused=reused)
         if manifest is None:
-            with writing(folder, step.name, _config(step), parents, seed, resumable=step.resumable) as draft:
+            with writing(
+                folder, step.name, _config(step), parents, seed, resumable=step.resumable, say=watcher.say
+            ) as draft:
                 step.make(draft)
             manifest = read_manifest(folder)
             watcher.finish(manifest.seconds)

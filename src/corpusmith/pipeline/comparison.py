@@ -34,7 +34,8 @@ from corpusmith.index.search import Mode
 from corpusmith.pipeline.chain import Silent, Step, Watcher
 from corpusmith.pipeline.comparison_summary import MODES, FinishedRun, cost_of, remarks, summary_of
 from corpusmith.pipeline.finish import KNOWN_ITEM_NOTE
-from corpusmith.pipeline.run import chain, resolve_recipe, run_steps
+from corpusmith.pipeline.outputs import given_path, refuse_to_overwrite
+from corpusmith.pipeline.run import chain, recipe_files, resolve_recipe, run_steps
 from corpusmith.pipeline.settle import settle
 from corpusmith.pipeline.workspace import STEPS, Workspace
 from corpusmith.recipe import Recipe
@@ -108,12 +109,15 @@ def compare(
     """
     environment.keep_freed_memory()
     wanted = parse_budget(budget) if isinstance(budget, str) else budget
-    corpus = [Path(path) for path in paths]
+    folder, corpus = given_path(out), [given_path(path) for path in paths]
+    named = named_recipes(recipes)
+    given = recipes.values() if isinstance(recipes, Mapping) else recipes
+    refuse_to_overwrite(folder, corpus, named.values(), recipe_files(given))
     comparison = Comparison(
         corpus,
-        {name: settle(recipe, corpus) for name, recipe in named_recipes(recipes).items()},
+        {name: settle(recipe, corpus) for name, recipe in named.items()},
         wanted,
-        Path(out),
+        folder,
         range(seeds),
         split,
         watcher or Silent(),

@@ -7,7 +7,7 @@ corpus, and what they will need after training is set aside first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from corpusmith.artefact import Draft, locked, write_whole
 from corpusmith.model.huggingface import load_checkpoint
 from corpusmith.pipeline import finish, prepare, train
 from corpusmith.pipeline.chain import Silent, Step, Watcher, run
+from corpusmith.pipeline.outputs import given_path, refuse_to_overwrite
 from corpusmith.pipeline.settle import SHAPE, settle
 from corpusmith.pipeline.start import make_growth, make_vocabulary
 from corpusmith.pipeline.summary import summarise, write_outputs
@@ -54,11 +55,13 @@ def build(
         CorpusmithError: one sentence on what is wrong and what to do; finished steps are kept.
     """
     environment.keep_freed_memory()
+    folder, documents = given_path(out), [given_path(path) for path in paths]
     chosen = resolve_recipe(recipe)
     if minutes is not None:
         chosen = chosen.with_overrides({"budget.minutes": minutes})
-    chosen = settle(chosen, [Path(path) for path in paths])
-    work = Workspace([Path(path) for path in paths], chosen, Path(out), watcher or Silent())
+    refuse_to_overwrite(folder, documents, [chosen], recipe_files([recipe]))
+    chosen = settle(chosen, documents)
+    work = Workspace(documents, chosen, folder, watcher or Silent())
     steps = chain(work)
     with locked(work.folder):
         run_steps(work, steps)
@@ -82,9 +85,16 @@ def resolve_recipe(recipe: Recipe | str | Path | None) -> Recipe:
         return recipe
     if recipe is None:
         return preset(DEFAULT_PRESET)
-    if isinstance(recipe, Path) or str(recipe).endswith(".toml"):
-        return read_recipe(Path(recipe))
-    return preset(recipe)
+    if files := recipe_files([recipe]):
+        return read_recipe(files[0])
+    return preset(str(recipe))
+
+
+def recipe_files(recipes: Iterable[Recipe | str | Path | None]) -> list[Path]:
+    """Those of the recipes that are TOML files."""
+    return [
+        Path(each) for each in recipes if isinstance(each, Path) or (isinstance(each, str) and each.endswith(".toml"))
+    ]
 
 
 def chain(work: Workspace) -> list[Step]:

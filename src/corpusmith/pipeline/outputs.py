@@ -1,0 +1,90 @@
+"""What a build writes into its folder, and what must not stand there: a person's own files are never written over.
+
+The folder may hold anything else, and documents or a model may lie beside what is written. Nothing is begun where an
+output would replace what corpusmith did not make, or what this very build reads. A folder in which a build has run
+before (it holds the lock) is corpusmith's: what is damaged there is made again, and `artefact.writing` sets aside what
+it does not know.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from corpusmith.artefact import LOCK, has_manifest, is_nothing, naming_machine_errors
+from corpusmith.errors import RecipeError
+from corpusmith.pipeline.workspace import FOR_USERS, STEPS
+from corpusmith.recipe import Recipe
+
+FILES = ("report.html", "summary.json", "recipe.toml", "compare.json", "compare.md")
+"""What builds and comparisons write at the top of their folder, beside artefacts."""
+
+
+def refuse_to_overwrite(
+    folder: Path, paths: Sequence[Path], recipes: Iterable[Recipe], recipe_files: Iterable[Path] = ()
+) -> None:
+    """Stop before a build into `folder` that would replace a person's files.
+
+    Raises:
+        MachineError: the folder cannot be looked into.
+        RecipeError: something stands where an output belongs that corpusmith did not make, or an output is, or holds,
+            the documents, a recipe or a model of this build.
+    """
+    _refuse_inputs(folder, [*paths, *recipe_files, *(path for recipe in recipes for path in read_by(recipe))])
+    with naming_machine_errors(folder):
+        strange = _strangers(folder)
+    if strange:
+        raise RecipeError(
+            f"{strange[0]} stands where the build would write and is not known as corpusmith's; move it away, or "
+            "choose another --out."
+        )
+
+
+def _strangers(folder: Path) -> list[Path]:
+    """What stands in the outputs' places and is not known as corpusmith's."""
+    if (folder / LOCK).is_file():
+        return []
+    steps = folder / STEPS
+    artefacts = [folder / name for name in FOR_USERS]
+    artefacts += sorted(path for path in steps.iterdir() if not path.name.startswith(".")) if steps.is_dir() else []
+    strange = [path for path in artefacts if not has_manifest(path) and not is_nothing(path)]
+    if not any(map(has_manifest, artefacts)):
+        strange += [folder / name for name in FILES if os.path.lexists(folder / name)]
+    return strange
+
+
+def given_path(path: str | Path) -> Path:
+    """A path as a person gives it.
+
+    Raises:
+        RecipeError: it is empty, as an unset variable of a shell is; that would be the current folder.
+    """
+    if path == "":
+        raise RecipeError("a path is empty; name a file or a folder ('.' is the current one).")
+    return Path(path)
+
+
+def read_by(recipe: Recipe) -> list[Path]:
+    """Files and folders that a recipe names, of those that are there."""
+    named = [
+        recipe.model.base,
+        *(getattr(part, "general", None) for part in (recipe.start.vocabulary, recipe.start.transfer)),
+    ]
+    named += [name for stage in recipe.stages for member in stage.objective.members() for name in member.models()]
+    return [Path(name) for name in named if name and os.path.exists(name)]
+
+
+def _refuse_inputs(folder: Path, inputs: Iterable[Path]) -> None:
+    outputs = {name: Path(os.path.realpath(folder / name)) for name in (*FOR_USERS, STEPS, *FILES, LOCK)}
+    for path in inputs:
+        place = Path(os.path.realpath(path))
+        if place == Path(os.path.realpath(folder)) and place.is_dir():
+            raise RecipeError(
+                f"--out {folder} is a folder that the build reads; choose another, a new folder within it if you like."
+            )
+        for name, output in outputs.items():
+            if place.is_relative_to(output):
+                raise RecipeError(
+                    f"{path} is read by this build, which would replace {folder / name}; choose another --out."
+                )
