@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import corpusmith
+from corpusmith import artefact
 from corpusmith.errors import ArtefactError, EvaluationError
 from corpusmith.evaluation.base import QuerySet
 from corpusmith.evaluation.beir import read_beir
+from corpusmith.pipeline import build
+from corpusmith.pipeline.summary import chain_of
+from corpusmith.recipe import preset
 from corpusmith.search import Searcher
 
 
@@ -65,3 +71,29 @@ def test_queries_about_other_documents_measure_nothing(searcher: Searcher) -> No
 def test_a_folder_without_a_build_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="holds no finished build"):
         corpusmith.load(tmp_path)
+
+
+def test_an_index_beside_another_model_is_named_and_built_again(
+    built_notes: Path, notes: Path, base_model: Path, tmp_path: Path
+) -> None:
+    """As a build leaves them that is killed between the two."""
+    recipe = preset("search-only").with_overrides({"model.base": str(base_model)})
+    out = shutil.copytree(built_notes, tmp_path / "out")
+    build(notes, recipe=recipe.with_overrides({"search.dimension": 16}), out=tmp_path / "other")
+    shutil.rmtree(out / "model")
+    shutil.copytree(tmp_path / "other" / "model", out / "model")
+    for look in (corpusmith.load, partial(chain_of, check=True)):
+        with pytest.raises(ArtefactError, match="another model than is there; run the build again"):
+            look(out)
+    build(notes, recipe=recipe, out=out)
+    assert corpusmith.load(out).search("blood", k=1)
+    assert chain_of(out, check=True)
+
+
+def test_an_index_of_an_earlier_version_that_names_no_model_is_searched(built_notes: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(built_notes, tmp_path / "out")
+    path = out / "index" / "manifest.json"
+    content = artefact.unseal(path.read_bytes())
+    del content["parents"]["model"]
+    path.write_text(artefact.seal(content))
+    assert corpusmith.load(out).search("blood", k=1)

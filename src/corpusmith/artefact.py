@@ -416,6 +416,17 @@ def open_artefact(folder: Path, kind: str | None = None) -> Manifest:
     return manifest
 
 
+def refuse_mismatch(folder: Path, index: Manifest, model: Manifest) -> None:
+    """Stop where an index was made with another model than the one beside it: between the two a build was cut off, or
+    they were copied from different ones. Indexes of earlier versions do not say with which model they were made.
+
+    Raises:
+        ArtefactError: they do not belong together.
+    """
+    if index.parents.get(model.kind, model.digest) != model.digest:
+        raise ArtefactError(f"in {folder} the index was made with another model than is there; run the build again.")
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold `folder` for one build at a time; the lock goes with the process, however it ends.

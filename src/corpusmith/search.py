@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from corpusmith.artefact import open_artefact
+from corpusmith.artefact import open_artefact, refuse_mismatch
 from corpusmith.corpus.store import Corpus
 from corpusmith.errors import ArtefactError, EvaluationError
 from corpusmith.index.dense import DenseIndex
@@ -92,7 +92,7 @@ def load(folder: str | Path) -> Searcher:
     """Open the build in `folder`; every file is checked against its digest first.
 
     Raises:
-        ArtefactError: the build is unfinished, or a file is missing or damaged.
+        ArtefactError: the build is unfinished, a file is missing or damaged, or index and model do not belong together.
     """
     folder = Path(folder)
     index, model = folder / "index", folder / "model"
@@ -103,7 +103,7 @@ def load(folder: str | Path) -> Searcher:
             raise ArtefactError(
                 f"{folder} holds no finished build (no {part.name}); run `corpusmith build` with --out {folder}."
             )
-        open_artefact(part, part.name)
+    refuse_mismatch(folder, *(open_artefact(part, part.name) for part in (index, model)))
 
     corpus = Corpus.open(index / "corpus")
     retriever = make_retriever(load_checkpoint(model).to(best_device()), Encoding.open(index).method)

@@ -173,7 +173,7 @@ def chain(work: Workspace) -> list[Step]:
         *steps,
         step("choice", "choose on held-out queries", finish.make_choice, searching, "heldout", *vectors),
         step("model", "export", finish.make_model, {}, "choice"),
-        step("index", "put together", finish.make_index, {}, "corpus", "lexical", "choice", *vectors),
+        step("index", "put together", finish.make_index, {}, "corpus", "lexical", "choice", "model", *vectors),
         step(
             "evaluation",
             "measure against the best start",

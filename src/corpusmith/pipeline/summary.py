@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import corpusmith
 from corpusmith import environment
-from corpusmith.artefact import ASIDE, Manifest, open_artefact, read_manifest, write_whole
+from corpusmith.artefact import ASIDE, Manifest, open_artefact, read_manifest, refuse_mismatch, write_whole
 from corpusmith.errors import ArtefactError
 from corpusmith.evaluation.compare import DECIDING_MEASURE
 from corpusmith.report import base as report
@@ -63,7 +63,8 @@ def chain_of(folder: Path, *, check: bool = False) -> list[report.Link]:
     """Every artefact of a build, parents first; with `check` every file's digest is verified.
 
     Raises:
-        ArtefactError: there is no build in `folder`, or (with `check`) a file is missing or damaged.
+        ArtefactError: there is no build in `folder`, or (with `check`) a file is missing or damaged, or
+            the index was made with another model.
     """
     if not folder.is_dir():
         raise ArtefactError(f"no such folder: {folder}.")
@@ -75,6 +76,8 @@ def chain_of(folder: Path, *, check: bool = False) -> list[report.Link]:
         found[manifest.kind] = manifest
     if not found:
         raise ArtefactError(f"{folder} holds no build; `corpusmith build PATH --out {folder}` makes one.")
+    if check and {"index", "model"} <= found.keys():
+        refuse_mismatch(folder, found["index"], found["model"])
     ordered: list[str] = []
     while len(ordered) < len(found):
         ready = [
