@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from corpusmith import cli
-from corpusmith.artefact import locked
+from corpusmith.artefact import locked, locked_file
 
 HEART = "The heart pumps blood through the arteries and veins of the body. "
 
@@ -294,6 +294,10 @@ COMMAND_LINES = {
     "encode {built} {tmp}/nosuch --out {tmp}/v.npy": "cannot read",
     "encode {built} {tmp}/empty.txt --out {tmp}/v.npy": "holds no text",
     "encode {built} {tmp}/empty.txt --out {tmp}": "choose another --out",
+    "encode {built} {tmp}/typo.toml --out {tmp}/typo.toml": "the texts are read from it",
+    "encode {built} {tmp}/typo.toml --out {tmp}/broken.toml": "no NumPy file",
+    "encode {built} {tmp}/typo.toml --out {built}/index/dense/vectors.npy": "belongs to the build",
+    "encode {built} {tmp}/typo.toml --out {tmp}/pipe": "no regular file",
     "encode {tmp} {tmp}/typo.toml --out {tmp}/v.npy": "config.json",
     "inspect {tmp}": "holds no build",
     "validate {tmp}": "Is a directory",
@@ -310,10 +314,13 @@ def test_a_wrong_command_line_is_one_sentence(
     for name, content in (("empty.txt", ""), ("broken.toml", "a = ["), ("deep.toml", "a = " + "[" * 50_000)):
         (tmp_path / name).write_text(content)
     (tmp_path / "typo.toml").write_text("[budgte]\nminutes = 3\n")
+    os.mkfifo(tmp_path / "pipe")
+    before = contents(tmp_path)
     ended = command(*(word.format(tmp=tmp_path, built=built_notes, notes=notes) for word in line.split(" ")))
     assert ended.code == 2
     assert COMMAND_LINES[line] in ended.sentence
     assert ended.out == ""
+    assert contents(tmp_path) == before
 
 
 QRELS = {
@@ -481,6 +488,29 @@ def test_a_second_build_in_the_same_folder_waits_its_turn(
         ended = command("build", notes, *search_only, "--out", tmp_path / "out")
     assert ended.code == 2
     assert "another build is running" in ended.sentence
+
+
+def test_a_second_encode_of_the_same_file_is_refused_and_later_ones_replace_its_vectors(
+    command: Command, built_notes: Path, notes: Path, tmp_path: Path
+) -> None:
+    encode = ["encode", built_notes, notes / "queries.jsonl", "--out", tmp_path / "v.npy"]
+    with locked_file(tmp_path / "v.npy"):
+        assert "another command is writing" in command(*encode).sentence
+    for _ in range(2):
+        assert command(*encode).code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["v.npy"]
+
+
+def test_a_lock_that_is_a_link_is_not_written_through(
+    command: Command, search_only: list[str], notes: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "out" / ".corpusmith.lock").symlink_to(tmp_path / "precious")
+    ended = command("build", notes, *search_only, "--out", tmp_path / "out")
+    assert ended.code == 2
+    assert "symbolic link" in ended.sentence
+    assert (tmp_path / "precious").read_text() == "precious"
 
 
 # Comparing recipes.

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from corpusmith import environment
 from corpusmith.errors import ArtefactError, CorpusmithError, MachineError, NewerArtefactError
@@ -326,6 +326,7 @@ REASONS = {
     errno.EEXIST: "a file is in the way; choose another folder",
     errno.EISDIR: "a folder is in the way; choose another name",
     errno.ENOENT: "the folder it belongs in is not there and cannot be made; choose another folder",
+    errno.ELOOP: "a symbolic link is in the way; remove it or choose another folder",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
     errno.EIO: "the device reported an input/output error; check the disk",
     errno.ENOMEM: "the machine is out of memory; close other programs or choose a smaller batch",
@@ -434,21 +435,57 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         MachineError: another process builds in this folder.
     """
-    import fcntl
-
     with naming_machine_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK).open("a+")
+    with naming_machine_errors(folder / LOCK):
+        file = _open_lock(folder / LOCK)
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
+        holder = _hold(file)
+        if holder:
             raise MachineError(
                 f"another build is running in {folder} (process {holder}); wait for it, or choose another --out."
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+            )
         yield
+
+
+@contextmanager
+def locked_file(path: Path) -> Iterator[None]:
+    """Hold a file for one writer at a time, by a lock beside it that is removed in the end.
+
+    Raises:
+        MachineError: another process writes this file.
+    """
+    lock = _beside(path, "lock")
+    with naming_machine_errors(path):
+        file = _open_lock(lock)
+    with file:
+        holder = _hold(file)
+        if holder or not (lock.exists() and os.path.samestat(lock.stat(), os.fstat(file.fileno()))):
+            raise MachineError(
+                f"another command is writing {path} (process {holder or 'unknown'}); wait for it, or choose another "
+                "--out."
+            )
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _open_lock(path: Path) -> IO[str]:
+    """A lock's file, made if it is not there; never one that a link of this name points to."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
+    return os.fdopen(descriptor, "r+")
+
+
+def _hold(file: IO[str]) -> str:
+    """Take the lock and note this process in it; who has it, where another does."""
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return file.read().strip() or "unknown"
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return ""

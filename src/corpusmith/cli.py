@@ -441,8 +441,7 @@ def encode(
     from corpusmith.retrieval.encoding import Encoding, make_retriever
     from corpusmith.retrieval.vectors import encode_to_file
 
-    if out.is_dir() or not out.parent.is_dir():
-        raise RecipeError(f"cannot write {out}: it must be a file in a folder that is there; choose another --out.")
+    _refuse_to_replace(out, folder, texts)
     model = folder / "model" if (folder / "model").is_dir() else folder
     lines = _lines(texts)
     checkpoint = load_checkpoint(model).to(best_device())
@@ -457,6 +456,29 @@ def encode(
         watcher.start("encode", f"{len(lines)} texts", reused=False)
         encode_to_file(out, len(lines), retriever.dimension, fill, watcher.advance, key)
     say(errors, f"{len(lines)} texts, {retriever.dimension} dimensions: {out}")
+
+
+def _refuse_to_replace(out: Path, folder: Path, texts: Path) -> None:
+    """Vectors may replace vectors that were written before, and nothing else."""
+    place = Path(os.path.realpath(out))
+    if out.is_dir() or not out.parent.is_dir():
+        reason = "it must be a file in a folder that is there"
+    elif texts.exists() and place == Path(os.path.realpath(texts)):
+        reason = "the texts are read from it"
+    elif any(place.is_relative_to(os.path.realpath(folder / part)) for part in ("model", "index", "steps")):
+        reason = "it belongs to the build"
+    elif out.exists() and not out.is_file():
+        reason = "it is no regular file"
+    elif out.exists() and _first_bytes(out, 6) not in (b"", b"\x93NUMPY"):
+        reason = "what is there is no NumPy file"
+    else:
+        return
+    raise RecipeError(f"cannot write {out}: {reason}; choose another --out.")
+
+
+def _first_bytes(path: Path, number: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(number)
 
 
 def _lines(path: Path) -> Lines:

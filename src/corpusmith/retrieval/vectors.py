@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 
 from corpusmith.arrays import save_array
-from corpusmith.artefact import naming_machine_errors, reserve, seal, sync, unseal, write_whole
+from corpusmith.artefact import locked_file, naming_machine_errors, reserve, seal, sync, unseal, write_whole
 from corpusmith.retrieval.base import Progress
 from corpusmith.retrieval.dense import WINDOW
 
@@ -44,14 +45,15 @@ def encode_to_file(
             until the file is whole.
 
     Raises:
-        MachineError: the disk is full or not writable.
+        MachineError: the disk is full or not writable, or (without `scratch`, which has an owner) another process
+            writes this file.
     """
     if scratch is not None:
         partial, marker = (scratch / f"{path.name}.{suffix}" for suffix in ("partial", "rows"))
     else:
         partial, marker = (path.with_name(f".{path.name}.{suffix}") for suffix in ("partial", "rows"))
     shape = (total, dimension)
-    with naming_machine_errors(path):
+    with naming_machine_errors(path), nullcontext() if scratch is not None else locked_file(path):
         if total == 0:
             save_array(path, np.zeros(shape, dtype=np.float32))
         elif partial.exists() or _rows_done(path, marker, shape, key)[0] < total:
