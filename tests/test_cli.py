@@ -146,6 +146,37 @@ def test_a_model_whose_tokenizer_is_another_is_refused(command: Command, base_mo
     assert "tokenizer" in ended.sentence
 
 
+def test_a_damaged_model_of_a_build_is_named_wherever_it_is_used(
+    command: Command, built_notes: Path, notes: Path, tmp_path: Path
+) -> None:
+    built = shutil.copytree(built_notes, tmp_path / "built")
+    weights = bytearray((built / "model" / "model.safetensors").read_bytes())
+    weights[-9] ^= 1
+    (built / "model" / "model.safetensors").write_bytes(weights)
+    for arguments in (
+        ("search", built, "blood"),
+        ("encode", built, notes / "queries.jsonl", "--out", tmp_path / "v.npy"),
+        ("encode", built / "model", notes / "queries.jsonl", "--out", tmp_path / "v.npy"),
+        ("vocabulary", notes, "--base", built / "model"),
+        ("build", notes, "--set", f"model.base={built / 'model'}", "--out", tmp_path / "out"),
+    ):
+        ended = command(*arguments)
+        assert ended.code == 2
+        assert "model.safetensors is damaged" in ended.sentence
+
+
+@pytest.mark.parametrize(("content", "code"), [('{"name": "app"}', 0), ("format", 0), ("cut", 2)])
+def test_only_a_manifest_of_corpusmith_vouches_for_a_model(
+    content: str, code: int, command: Command, built_notes: Path, notes: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(built_notes / "model", tmp_path / "model")
+    manifest = (model / "manifest.json").read_text()
+    written = {"format": manifest.replace('"format": 3', '"format": 2'), "cut": manifest[:-50]}.get(content, content)
+    (model / "manifest.json").write_text(written)
+    (model / "config.json").write_text((model / "config.json").read_text() + "\n")
+    assert command("encode", model, notes / "queries.jsonl", "--out", tmp_path / "v.npy").code == code
+
+
 @pytest.mark.parametrize("place", ["file", "file/below", "/proc/corpusmith", "x" * 300])
 def test_a_folder_that_cannot_be_written_is_named(
     place: str, command: Command, search_only: list[str], tmp_path: Path

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from corpusmith import environment
-from corpusmith.errors import ArtefactError, CorpusmithError, MachineError, NewerArtefactError
+from corpusmith.errors import ArtefactError, CorpusmithError, EarlierArtefactError, MachineError, NewerArtefactError
 
 FORMAT = 3
 MANIFEST = "manifest.json"
@@ -392,7 +392,7 @@ def _other_format(path: Path, written: int) -> ArtefactError:
             f"{path} has format {written}, this corpusmith reads format {FORMAT}; upgrade corpusmith to use it, or "
             "choose another folder."
         )
-    return ArtefactError(
+    return EarlierArtefactError(
         f"{path} has format {written} of an earlier corpusmith, this one reads format {FORMAT}; run the build again."
     )
 

@@ -27,6 +27,10 @@ class ArtefactError(CorpusmithError):
     """An artefact is missing, incomplete, damaged or written by a newer version."""
 
 
+class EarlierArtefactError(ArtefactError):
+    """An artefact was written by an earlier version, in a format that is not read any more."""
+
+
 class NewerArtefactError(ArtefactError):
     """An artefact was written by a newer version: it is not damaged, and must not be replaced."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from corpusmith.artefact import open_artefact, refuse_mismatch
+from corpusmith.artefact import open_artefact, read_manifest, refuse_mismatch
 from corpusmith.corpus.store import Corpus
 from corpusmith.errors import ArtefactError, EvaluationError
 from corpusmith.index.dense import DenseIndex
@@ -103,7 +103,7 @@ def load(folder: str | Path) -> Searcher:
             raise ArtefactError(
                 f"{folder} holds no finished build (no {part.name}); run `corpusmith build` with --out {folder}."
             )
-    refuse_mismatch(folder, *(open_artefact(part, part.name) for part in (index, model)))
+    refuse_mismatch(folder, open_artefact(index, "index"), read_manifest(model))  # its files are checked in loading
 
     corpus = Corpus.open(index / "corpus")
     retriever = make_retriever(load_checkpoint(model).to(best_device()), Encoding.open(index).method)

@@ -7,6 +7,7 @@ trained here is used without corpusmith installed.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import shutil
@@ -16,7 +17,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from corpusmith.errors import ModelError
+from corpusmith.artefact import has_manifest, open_artefact
+from corpusmith.errors import EarlierArtefactError, ModelError, NewerArtefactError
 from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.config import EncoderConfig
 from corpusmith.model.encoder import Encoder
@@ -63,8 +65,12 @@ def load_checkpoint(name_or_folder: str | Path, allow_download: bool = False) ->
     Raises:
         ModelError: nothing is there, a file is missing or damaged, the architecture or an option is not supported, or
             weights, config and tokenizer do not fit each other.
+        ArtefactError: it is the model of a build, by its manifest, and a file is missing or changed.
     """
     folder = _resolve(name_or_folder, allow_download)
+    if has_manifest(folder):
+        with contextlib.suppress(EarlierArtefactError, NewerArtefactError):  # their files are of the common format
+            open_artefact(folder, "model")
     modules = _SentenceModules.read(folder)
     content = _read_json(modules.transformer / "config.json")
     if not isinstance(content, dict):
