@@ -74,6 +74,31 @@ def test_only_an_attempt_with_the_same_key_is_gone_on_with(tmp_path: Path, same_
         assert (draft.folder / "half").exists() is kept
 
 
+def test_an_interrupted_attempt_is_kept_while_the_options_are_others(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def attempt(seed: int) -> set[str]:
+        """What is found; `seed` is added, and everything is interrupted."""
+        with (
+            contextlib.suppress(RuntimeError),
+            artefact.writing(tmp_path / "a", "x", {}, {}, seed, resumable=True, say=said.append) as draft,
+        ):
+            found = {path.name for folder in (draft.folder, draft.scratch) for path in folder.iterdir()}
+            for folder in (draft.folder, draft.scratch):
+                (folder / f"{seed} in {folder.suffix}").write_text("half")
+            raise RuntimeError
+        return found
+
+    one, two = ({f"{seed} in .partial", f"{seed} in .scratch"} for seed in (1, 2))
+    assert [attempt(seed) for seed in (1, 2, 1, 2, 2)] == [set(), set(), one, two, two]
+    assert len(said) == 3
+    assert "interrupted with other options" in said[0]
+    assert attempt(3) == set()
+    assert len(list(tmp_path.glob("a.unfinished-*"))) == 1  # one is kept: that of the second
+    assert attempt(1) == set()
+    assert attempt(3) == {"3 in .partial", "3 in .scratch"}
+
+
 @pytest.mark.parametrize(
     "damage",
     [

@@ -11,6 +11,7 @@ The manifest, like every small file that later work relies on, bears a digest of
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import itertools
 import json
@@ -30,6 +31,8 @@ FORMAT = 3
 MANIFEST = "manifest.json"
 LOCK = ".corpusmith.lock"
 """Stands in every build's folder; readers of documents pass such folders over."""
+UNFINISHED = ".unfinished"
+"""Follows a step's name where an interrupted attempt is kept while the step runs with other options."""
 ASIDE = ".set-aside"
 """Follows the name of what stood where an artefact belongs and was not, or not only, one."""
 
@@ -135,16 +138,16 @@ def writing(
     """Write the artefact `folder`: fill `draft.folder` in the block; it appears under its name when the block ends.
 
     With `resumable`, what an interrupted attempt with the same key left behind is still in `draft.folder`, for the
-    step to go on from; otherwise the block starts with an empty folder. An earlier artefact of the same name is
-    replaced in the end, and stays usable until then; whatever else stands there, or was put into it, is set aside, and
-    `say` is told where.
+    step to go on from, and an attempt with another key is kept beside it; otherwise the block starts with an empty
+    folder. An earlier artefact of the same name is replaced in the end, and stays usable until then; whatever else
+    stands there, or was put into it, is set aside. `say` is told where things are kept.
 
     Raises:
         MachineError: the disk is full or not writable; what was finished before is kept.
     """
     key = step_key(kind, config, parents, seed)
     with naming_machine_errors(folder):
-        draft = _prepare(folder, key, resumable)
+        draft = _prepare(folder, key, resumable, say)
         partial = draft.folder
         environment.make_room()
         environment.forget_peak_memory()
@@ -182,19 +185,58 @@ def _beside(folder: Path, suffix: str) -> Path:
     return folder.with_name(f".{folder.name}.{suffix}")
 
 
-def _prepare(folder: Path, key: str, resumable: bool) -> Draft:
+def _prepare(folder: Path, key: str, resumable: bool, say: Callable[[str], object]) -> Draft:
     """Make the folders to write in; keep what is there only if it was meant for this very key."""
     draft, marker = Draft(_beside(folder, "partial"), _beside(folder, "scratch")), _beside(folder, "key")
     if not (resumable and _is_marked(marker, key)):
+        if resumable and (aside := _set_attempt_aside(folder, marker, keep=key)):
+            say(
+                f"{folder.name} was interrupted with other options or inputs; what it had done is kept in {aside}, for "
+                "when they are the same again. Delete it if you need the space."
+            )
         marker.unlink(missing_ok=True)
         for left in (draft.folder, draft.scratch):
             if left.exists():
                 shutil.rmtree(left)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    marker.write_text(key)
+    if resumable:
+        _take_attempt_back(folder, key)
     (draft.folder / MANIFEST).unlink(missing_ok=True)
     for wanted in (draft.folder, draft.scratch):
         wanted.mkdir(parents=True, exist_ok=True)
-    marker.write_text(key)
     return draft
+
+
+def _attempt(folder: Path, key: str) -> Path:
+    """Where an interrupted attempt with this key is kept while the step runs with another."""
+    return folder.with_name(f"{folder.name}{UNFINISHED}-{key[:16]}")
+
+
+def _set_attempt_aside(folder: Path, marker: Path, keep: str) -> Path | None:
+    """Move an interrupted attempt, if it has done anything, to where it is kept; where that is. One is kept, and the
+    one with the key `keep`. Cut off, it is done to the end by the next call, for the marker stays until then."""
+    done = [part for part in (_beside(folder, "partial"), _beside(folder, "scratch")) if not is_nothing(part)]
+    key = marker.read_text(errors="replace") if marker.is_file() else ""
+    if not done or not re.fullmatch("[0-9a-f]{64}", key):
+        return None
+    aside = _attempt(folder, key)
+    for other in folder.parent.glob(f"{glob.escape(folder.name)}{UNFINISHED}-*"):
+        if other not in (aside, _attempt(folder, keep)):
+            shutil.rmtree(other)
+    aside.mkdir(exist_ok=True)
+    for part in done:
+        part.rename(aside / part.suffix[1:])
+    return aside
+
+
+def _take_attempt_back(folder: Path, key: str) -> None:
+    """Move what an interrupted attempt with this key has done back to where it goes on."""
+    aside = _attempt(folder, key)
+    if aside.is_dir():
+        for part in sorted(aside.iterdir()):
+            part.rename(_beside(folder, part.name))
+        aside.rmdir()
 
 
 def _is_marked(marker: Path, key: str) -> bool:
@@ -239,6 +281,11 @@ def _holds_more(folder: Path, successor: Path) -> bool:
 def _free_name(folder: Path) -> Path:
     names = itertools.chain([f"{folder.name}{ASIDE}"], (f"{folder.name}{ASIDE}-{n}" for n in itertools.count(2)))
     return next(place for place in map(folder.with_name, names) if not os.path.lexists(place))
+
+
+def is_kept_aside(path: Path) -> bool:
+    """Whether this stands beside an artefact and is none: it is being written, or was set aside."""
+    return path.name.startswith(".") or ASIDE in path.name or UNFINISHED in path.name
 
 
 def is_nothing(path: Path) -> bool:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from corpusmith.artefact import LOCK, has_manifest, is_nothing, naming_machine_errors
+from corpusmith.artefact import LOCK, has_manifest, is_kept_aside, is_nothing, naming_machine_errors
 from corpusmith.errors import RecipeError
 from corpusmith.pipeline.workspace import FOR_USERS, STEPS
 from corpusmith.recipe import Recipe
@@ -47,7 +47,7 @@ def _strangers(folder: Path) -> list[Path]:
         return []
     steps = folder / STEPS
     artefacts = [folder / name for name in FOR_USERS]
-    artefacts += sorted(path for path in steps.iterdir() if not path.name.startswith(".")) if steps.is_dir() else []
+    artefacts += sorted(path for path in steps.iterdir() if not is_kept_aside(path)) if steps.is_dir() else []
     strange = [path for path in artefacts if not has_manifest(path) and not is_nothing(path)]
     if not any(map(has_manifest, artefacts)):
         strange += [folder / name for name in FILES if os.path.lexists(folder / name)]

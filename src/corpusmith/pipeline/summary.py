@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import corpusmith
 from corpusmith import environment
-from corpusmith.artefact import ASIDE, Manifest, open_artefact, read_manifest, refuse_mismatch, write_whole
+from corpusmith.artefact import Manifest, is_kept_aside, open_artefact, read_manifest, refuse_mismatch, write_whole
 from corpusmith.errors import ArtefactError
 from corpusmith.evaluation.compare import DECIDING_MEASURE
 from corpusmith.report import base as report
@@ -70,7 +70,7 @@ def chain_of(folder: Path, *, check: bool = False) -> list[report.Link]:
         raise ArtefactError(f"no such folder: {folder}.")
     found = {}
     for path in [*folder.glob("steps/*/manifest.json"), *folder.glob("*/manifest.json")]:
-        if path.parent.name.startswith(".") or ASIDE in path.parent.name:
+        if is_kept_aside(path.parent):
             continue
         manifest = open_artefact(path.parent) if check else read_manifest(path.parent)
         found[manifest.kind] = manifest
