@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from corpusmith.corpus.base import Document, Dropped
 from corpusmith.corpus.config import CorpusConfig
-from corpusmith.corpus.read import READERS, read
+from corpusmith.corpus.read import READERS, digest_source, read
+from corpusmith.corpus.readers.source import SourceFile
 from corpusmith.errors import CorpusError, CorpusmithError
 
 TEXT = "A paragraph about waves, which are never still."
@@ -39,6 +40,26 @@ def test_ids_are_paths_below_the_common_root_of_all_paths(tmp_path):
     write(tmp_path, a__x_dot_txt=TEXT, b__x_dot_txt=TEXT)
     assert ids(read_all(tmp_path / "a" / "x.txt")) == ["x.txt"]
     assert ids(read_all(tmp_path / "b", tmp_path / "a" / "x.txt")) == ["b/x.txt", "a/x.txt"]
+
+
+def sparse(path, head=b""):
+    """A file of a hundred gigabytes that takes no space."""
+    path.write_bytes(head)
+    os.truncate(path, 100 * 10**9)
+    return SourceFile(path, path.name, 1000)
+
+
+def test_of_films_and_of_documents_beyond_the_limit_only_what_decides_is_digested(tmp_path):
+    film, other, text = sparse(tmp_path / "a.mp4"), sparse(tmp_path / "b.mp4", b"\0ftyp"), sparse(tmp_path / "a.txt")
+    assert len({digest_source(file) for file in (film, other, text)}) == 3
+    text.path.write_text("small")
+    assert digest_source(text) == text.digest()
+    write(tmp_path, packed_dot_txt=gzip.compress(os.urandom(2000)))
+    packed = SourceFile(tmp_path / "packed.txt", "packed.txt", 1000)
+    assert digest_source(packed) == packed.digest()
+    os.mkfifo(tmp_path / "pipe.mp4")
+    assert digest_source(SourceFile(tmp_path / "pipe.mp4", "pipe.mp4", 1000)) == "not a regular file"
+    assert digest_source(SourceFile(tmp_path / "nowhere.mp4", "nowhere.mp4", 1000)) == ""
 
 
 def test_a_file_named_twice_is_read_once(tmp_path):

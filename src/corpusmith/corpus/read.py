@@ -13,6 +13,7 @@ file names. They may also repeat: to tell duplicates apart is the business of `c
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from fnmatch import fnmatch
@@ -55,6 +56,8 @@ READERS: dict[str, FileReader] = {
     ".json": refuse_json,
     ".pdf": read_pdf,
 }
+WHOLE = {".txt", ".text", ".md", ".markdown", ".html", ".htm", ".xhtml", ".rst", ".pdf"}
+"""Kinds of files that are one document each, so that the limit of a document is the file's."""
 TABLES = {".csv", ".tsv", ".tab", ".parquet", ".pq"}
 BEIR_CORPORA = ("corpus.jsonl", "corpus.jsonl.gz")
 BEIR_COMPANIONS = ("queries.jsonl", "queries.jsonl.gz", "qrels")
@@ -120,6 +123,24 @@ def _read_file(file: SourceFile | Dropped, config: CorpusConfig) -> Iterator[Doc
     except OSError as error:
         refuse_machine_error(error, file.path)
         yield file.dropped(f"cannot be read: {error.strerror or error}")
+
+
+def digest_source(file: SourceFile) -> str:
+    """What identifies a file as far as it is read: SHA-256 of its bytes, of a kind that no reader is for SHA-256 of how
+    it begins, and of a document beyond the limit that it is too large. Films among the documents cost no time."""
+    kind = suffix_of(file.path)
+    try:
+        if kind not in READERS:
+            with file.open() as stream:
+                return hashlib.sha256(read_piece(stream, BINARY_SAMPLE)).hexdigest()
+        if kind in WHOLE and file.path.stat().st_size > file.limit and not file.is_packed():
+            return too_large(file.limit)
+    except Unreadable as error:
+        return str(error)
+    except OSError as error:
+        refuse_machine_error(error, file.path)
+        return ""
+    return file.digest()
 
 
 def _refuse_unknown(file: SourceFile, config: CorpusConfig) -> Iterator[Document | Dropped]:

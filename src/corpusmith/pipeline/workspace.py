@@ -19,7 +19,7 @@ import numpy as np
 
 from corpusmith.arrays import open_array
 from corpusmith.artefact import Manifest, digest_file, digest_json
-from corpusmith.corpus.read import source_files
+from corpusmith.corpus.read import digest_source, source_files
 from corpusmith.corpus.readers.source import SourceFile
 from corpusmith.corpus.shards import TokenShards
 from corpusmith.corpus.store import Corpus
@@ -96,7 +96,7 @@ class Workspace:
     def digest_files(self) -> str:
         """One digest of all documents' files as they are now."""
         files = source_files(self.paths, self.recipe.corpus)
-        return digest_json([[file.id, file.digest()] for file in files if isinstance(file, SourceFile)])
+        return digest_json([[file.id, digest_source(file)] for file in files if isinstance(file, SourceFile)])
 
     @cached_property
     def query_folder(self) -> Path | None:

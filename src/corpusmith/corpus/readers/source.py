@@ -74,11 +74,14 @@ class SourceFile:
 
     def open(self) -> BinaryIO:
         """The bytes, unpacked where the file is gzip (told by its first two bytes, not by its name)."""
+        return cast(BinaryIO, gzip.open(self.path, "rb")) if self.is_packed() else self.path.open("rb")
+
+    def is_packed(self) -> bool:
+        """Whether the file is gzip; Unreadable where it is none that could be read."""
         if not self._is_regular():
             raise Unreadable("not a regular file")
         with self.path.open("rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
-        return cast(BinaryIO, gzip.open(self.path, "rb")) if packed else self.path.open("rb")
+            return raw.read(2) == b"\x1f\x8b"
 
     def _is_regular(self) -> bool:
         """Asked before opening: to open a pipe would wait for its writer."""
