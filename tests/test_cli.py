@@ -7,6 +7,7 @@ import io
 import json
 import os
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -503,13 +504,40 @@ def test_an_interrupt_ends_with_advice_and_the_build_goes_on_later(
     assert "= corpus       reused" in again.out
 
 
-def test_a_reader_that_stops_early_is_no_error(built_notes: Path) -> None:
-    search = subprocess_command("search", built_notes, "blood", "--json")
+@pytest.mark.parametrize("line", ["search {built} blood --json", "presets", "inspect {built}", "--help", "build"])
+def test_a_reader_that_stops_early_is_no_error(
+    line: str, search_only: list[str], built_notes: Path, notes: Path, tmp_path: Path
+) -> None:
+    build = ["build", notes, *search_only, "--out", tmp_path / "out"]
+    arguments = build if line == "build" else line.format(built=built_notes).split()
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "wb") as closed:
-        done = subprocess.run(search, stdout=closed, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(subprocess_command(*arguments), stdout=closed, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "out" / "report.html").exists() == (line == "build")
+
+
+@pytest.mark.parametrize(
+    ("line", "redirection", "code", "said"),
+    [
+        ("presets", ">&-", 0, ""),
+        ("search {built} blood", ">&-", 0, ""),
+        ("search {tmp} blood", ">&- 2>&-", 2, ""),
+        ("search {tmp} blood", "2>/dev/full", 2, ""),
+        ("encode {built} - --out {tmp}/v.npy", "<&-", 2, "standard input holds no text"),
+        ("presets", ">/dev/full", 2, "No space left"),
+        ("--help", ">/dev/full", 2, "No space left"),
+        ("--version", ">/dev/full", 2, "No space left"),
+    ],
+)
+def test_streams_that_are_closed_or_full_are_no_defect(
+    line: str, redirection: str, code: int, said: str, built_notes: Path, tmp_path: Path
+) -> None:
+    command = shlex.join(subprocess_command(*line.format(built=built_notes, tmp=tmp_path).split()))
+    done = subprocess.run(["sh", "-c", f"{command} {redirection}"], stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, len(done.stderr.splitlines())) == (code, bool(said))
+    assert said in done.stderr
 
 
 def test_a_second_build_in_the_same_folder_waits_its_turn(

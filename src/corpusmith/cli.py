@@ -21,7 +21,7 @@ from rich.text import Text
 
 from corpusmith import environment
 from corpusmith.errors import RecipeError
-from corpusmith.exits import Commands, console, errors, say
+from corpusmith.exits import Commands, console, errors, open_streams, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -602,6 +602,7 @@ def _print_results(folder: Path, query: str, k: int, mode: Any = "fused", as_jso
 
 def main() -> None:
     """Entry point. A terminal that cannot show a character gets its escape sequence."""
+    open_streams()
     environment.keep_freed_memory()
     environment.share_cores()
     for stream in (sys.stdout, sys.stderr):

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import IO, Any
 
 import typer
 from rich.console import Console
@@ -23,12 +23,35 @@ from corpusmith.report.notation import visible
 
 OUT_OF_MEMORY = "the machine is out of memory; close other programs, or choose a smaller training.batch_tokens"
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+
+class Speaker(Console):
+    """A console that falls silent when nobody reads it any more: work goes on, and ends as it would have."""
+
+    def on_broken_pipe(self) -> None:
+        """The reader has gone."""
+        self.quiet = True
+        _silence(self.file)
+
+
+console = Speaker(highlight=False)
+errors = Speaker(stderr=True, highlight=False)
 
 
 class Commands(TyperGroup):
     """The group of all commands; whatever they raise passes through here."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run the program; help and version, which are no commands, may meet a full disk as well."""
+        try:
+            return super().main(*arguments, **options)
+        except OSError as error:
+            _silence(sys.stdout)
+            _ending(f"cannot write to standard output: {error.strerror or error}; mend that and run the command again")
+            sys.exit(2)
+        except SystemExit as ended:
+            if isinstance(ended.__context__, BrokenPipeError):  # whoever asked for help has read enough
+                sys.exit(0)
+            raise
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command and end with the right exit code."""
@@ -49,7 +72,7 @@ def explaining() -> Iterator[None]:
         say(errors, "\nInterrupted; finished steps are kept, and the same command goes on where it was.")
         raise typer.Exit(130) from None
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes
+        _silence(sys.stdout)
         raise typer.Exit(0) from None
     except MemoryError:
         raise _ending(OUT_OF_MEMORY) from None
@@ -64,8 +87,23 @@ def explaining() -> Iterator[None]:
         raise _ending(OUT_OF_MEMORY) from None
 
 
+def open_streams() -> None:
+    """Give the process the standard streams that whoever started it has closed: nothing to read, nobody who listens."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (for as long as the process)
+
+
+def _silence(stream: IO[str]) -> None:
+    """Let a stream that cannot be written to end nowhere, or Python complains when it flushes what is left."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
 def _ending(sentence: str) -> typer.Exit:
-    errors.print(Text.assemble(("error: ", "bold red"), f"{visible(sentence).rstrip('.')}."), soft_wrap=True)
+    with suppress(OSError):  # the exit code tells it all the same
+        errors.print(Text.assemble(("error: ", "bold red"), f"{visible(sentence).rstrip('.')}."), soft_wrap=True)
     return typer.Exit(2)
 
 
