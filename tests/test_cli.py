@@ -241,6 +241,20 @@ def test_what_a_person_has_put_into_a_build_is_set_aside_when_it_is_built_again(
     assert command("inspect", tmp_path / "out", "--check").code == 0
 
 
+def test_documents_may_have_names_that_are_no_utf8_and_builds_may_not(
+    command: Command, search_only: list[str], tmp_path: Path
+) -> None:
+    documents = tmp_path / os.fsdecode(b"documents\xff")
+    documents.mkdir()
+    (documents / os.fsdecode(b"a\xff.txt")).write_text(HEART)
+    ended = command("build", documents, *search_only, "--out", tmp_path / "out")
+    assert (ended.code, ended.err) == (0, "")
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["title"] == "documents\ufffd"
+    ended = command("build", documents, *search_only, "--out", tmp_path / os.fsdecode(b"out\xff"))
+    assert ended.code == 2
+    assert "no name in UTF-8" in ended.sentence
+
+
 def test_a_disk_that_fills_up_keeps_finished_steps_and_the_build_goes_on_later(
     command: Command, search_only: list[str], notes: Path, tmp_path: Path
 ) -> None:

@@ -124,3 +124,17 @@ def test_rebuilding_texts_after_labels_is_refused_with_the_reason() -> None:
 )
 def test_other_orders_are_allowed(content: dict[str, object]) -> None:
     assert len(parse_recipe(content, "test").stages) == 2
+
+
+@pytest.mark.parametrize("text", ["a\x7fb", "\x01\x1f", 'quo"te\\', "\u2028 ü 字 \U0001f980", "\x80"])
+def test_any_text_survives_toml(text: str) -> None:
+    recipe = parse_recipe({"name": text, "description": text}, "test")
+    assert parse_recipe(tomllib.loads(to_toml(recipe)), "test") == recipe
+
+
+@pytest.mark.parametrize(
+    "content", [{"name": "\ud800"}, {"model": {"base": "m\udcff"}}, {"corpus": {"exclude": ["\udcff"]}}]
+)
+def test_what_cannot_be_written_as_utf8_is_refused(content: dict) -> None:
+    with pytest.raises(RecipeError, match="cannot be written as UTF-8"):
+        parse_recipe(content, "test")

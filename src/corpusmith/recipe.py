@@ -196,6 +196,18 @@ class Recipe(Config):
     search: SearchConfig = SearchConfig()
     """Which model searches, and how words and vectors are joined."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _can_be_written(cls, content: Any) -> Any:
+        """Half of a surrogate pair, or a name that is no UTF-8, has no place in a TOML file."""
+        if not isinstance(content, Recipe):
+            for text in _strings(content):
+                try:
+                    text.encode()
+                except UnicodeEncodeError:
+                    raise ValueError(f"{text!r:.80} cannot be written as UTF-8") from None
+        return content
+
     @model_validator(mode="after")
     def _order_makes_sense(self) -> Recipe:
         if (self.start.changes_vocabulary or self.start.changes_shape) and not self.stages:
@@ -298,6 +310,21 @@ def to_toml(recipe: Recipe) -> str:
     return "\n".join(_toml_table(recipe.model_dump(mode="json"), "")).strip() + "\n"
 
 
+def _strings(value: Any) -> Iterator[str]:
+    """Every string in plain values, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _strings(name)
+            yield from _strings(inner)
+    elif isinstance(value, BaseModel):
+        yield from _strings(value.model_dump())
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _strings(inner)
+
+
 def _toml_table(table: Mapping[str, Any], prefix: str) -> Iterator[str]:
     nested = {name: value for name, value in table.items() if isinstance(value, dict)}
     lists = {name: value for name, value in table.items() if _is_list_of_tables(value)}
@@ -321,7 +348,7 @@ def _toml_value(value: Any) -> str:
     """A scalar or list in TOML; JSON's strings, numbers and booleans are TOML's."""
     import json
 
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # which JSON allows as it is
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -28,9 +28,13 @@ def refuse_to_overwrite(
 
     Raises:
         MachineError: the folder cannot be looked into.
-        RecipeError: something stands where an output belongs that corpusmith did not make, or an output is, or holds,
-            the documents, a recipe or a model of this build.
+        RecipeError: the folder's name is no UTF-8, something stands where an output belongs that corpusmith did not
+            make, or an output is, or holds, the documents, a recipe or a model of this build.
     """
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:  # neither Arrow nor tokenizers open such a path
+        raise RecipeError(f"--out {folder} is no name in UTF-8; choose another --out.") from None
     _refuse_inputs(folder, [*paths, *recipe_files, *(path for recipe in recipes for path in read_by(recipe))])
     with naming_machine_errors(folder):
         strange = _strangers(folder)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import corpusmith
 from corpusmith import environment
 from corpusmith.artefact import Manifest, is_kept_aside, open_artefact, read_manifest, refuse_mismatch, write_whole
+from corpusmith.corpus.read import encodable
 from corpusmith.errors import ArtefactError
 from corpusmith.evaluation.compare import DECIDING_MEASURE
 from corpusmith.report import base as report
@@ -33,7 +34,7 @@ def summarise(work: Workspace) -> report.Summary:
     recipe = work.recipe
     evaluations = json.loads((work.path("evaluation") / "evaluation.json").read_text(encoding="utf-8"))
     return {
-        "title": ", ".join(path.name for path in work.paths) or "installed documentation",
+        "title": encodable(", ".join(path.name for path in work.paths)) or "installed documentation",
         "created": environment.now(),
         "corpusmith": corpusmith.__version__,
         "recipe": recipe.name,
