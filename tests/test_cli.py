@@ -178,11 +178,12 @@ def test_only_a_manifest_of_corpusmith_vouches_for_a_model(
     assert command("encode", model, notes / "queries.jsonl", "--out", tmp_path / "v.npy").code == code
 
 
-@pytest.mark.parametrize("place", ["file", "file/below", "/proc/corpusmith", "x" * 300])
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/corpusmith", "x" * 300, "loop", "loop/below"])
 def test_a_folder_that_cannot_be_written_is_named(
     place: str, command: Command, search_only: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("precious")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
     (tmp_path / "a.txt").write_text(HEART)
     ended = command("build", tmp_path / "a.txt", *search_only, "--out", tmp_path / place)
     assert ended.code == 2

@@ -40,6 +40,15 @@ def test_the_processor_has_a_name_and_the_cache_a_place(monkeypatch: pytest.Monk
     assert str(environment.cache_folder()) == "/somewhere/corpusmith"
 
 
+def test_a_user_without_a_home_has_a_cache_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "expanduser", fail)
+    assert environment.cache_folder().name == f"corpusmith-{os.getuid()}"
+
+
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Puts files where the system tells about itself."""

@@ -7,6 +7,7 @@ import ctypes
 import os
 import platform
 import sys
+import tempfile
 import time
 from datetime import UTC, datetime
 from functools import cache
@@ -201,8 +202,14 @@ def processor() -> str:
 
 
 def cache_folder() -> Path:
-    """Where what was measured of this machine is kept between runs (XDG_CACHE_HOME, or ~/.cache)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "corpusmith"
+    """Where what was measured of this machine is kept between runs: XDG_CACHE_HOME, or ~/.cache, or the folder of
+    temporary files for a user without a home."""
+    if place := os.environ.get("XDG_CACHE_HOME"):
+        return Path(place) / "corpusmith"
+    try:
+        return Path("~/.cache").expanduser() / "corpusmith"
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"corpusmith-{os.getuid()}"
 
 
 def has_native_bf16() -> bool:

@@ -139,3 +139,8 @@ def test_at_a_threshold_of_one_a_changed_word_makes_a_difference():
     found.add("a", original)
     assert found.add("b", with_changes(original, 3, seed=0)) is None
     assert found.add("c", f"{original}.") == Duplicate("a", 1.0, exact=False)
+
+
+@pytest.mark.parametrize("threshold", [1e-300, 5e-324, 1e-9])
+def test_the_smallest_thresholds_look_at_everything(threshold: float) -> None:
+    assert bands_and_rows(threshold) == (deduplicate.PERMUTATIONS, 1)

@@ -1,3 +1,4 @@
+import errno
 import gzip
 import json
 import os
@@ -60,6 +61,21 @@ def test_of_films_and_of_documents_beyond_the_limit_only_what_decides_is_digeste
     os.mkfifo(tmp_path / "pipe.mp4")
     assert digest_source(SourceFile(tmp_path / "pipe.mp4", "pipe.mp4", 1000)) == "not a regular file"
     assert digest_source(SourceFile(tmp_path / "nowhere.mp4", "nowhere.mp4", 1000)) == ""
+
+
+def test_a_folder_that_may_not_be_looked_into_is_named_with_the_reason(tmp_path, monkeypatch):
+    write(tmp_path, a_dot_txt=TEXT, closed__b_dot_txt=TEXT)
+    listdir = os.listdir
+
+    def refusing(path="."):
+        if os.fspath(path).endswith("closed"):  # as chmod 000 does for everybody but root
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", refusing)
+    document, closed = read_all(tmp_path)
+    assert document.id == "a.txt"
+    assert (closed.id, closed.reason) == ("closed", "cannot be read: Permission denied")
 
 
 def test_a_file_named_twice_is_read_once(tmp_path):

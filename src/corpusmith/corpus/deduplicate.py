@@ -153,7 +153,10 @@ def bands_and_rows(threshold: float) -> tuple[int, int]:
     if threshold >= 1:
         return 1, PERMUTATIONS
     for rows in range(PERMUTATIONS, 1, -1):
-        bands = math.ceil(math.log(1 - RECALL) / math.log1p(-(threshold**rows)))
+        chance = threshold**rows
+        if chance * PERMUTATIONS < RECALL:  # too little for any number of bands, and for dividing by it
+            continue
+        bands = math.ceil(math.log(1 - RECALL) / math.log1p(-chance))
         if bands * rows <= PERMUTATIONS:
             return bands, rows
     return PERMUTATIONS, 1

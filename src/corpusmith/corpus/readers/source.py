@@ -79,6 +79,8 @@ class SourceFile:
     def is_packed(self) -> bool:
         """Whether the file is gzip; Unreadable where it is none that could be read."""
         if not self._is_regular():
+            if self.path.is_dir():
+                os.listdir(self.path)  # raises what has kept its files from being listed
             raise Unreadable("not a regular file")
         with self.path.open("rb") as raw:
             return raw.read(2) == b"\x1f\x8b"
