@@ -131,7 +131,7 @@ class Form:
 
 
 LARGE = {"hidden_size": 256, "layers": 4, "heads": 4, "intermediate_size": 1024}
-QUICK = Form("quick", "trials", 600, LARGE, 3, 3e13, 2048, 1e-3, 16)
+QUICK = Form("quick", "trials", 200, LARGE, 3, 3e13, 2048, 1e-3, 16)
 FULL = Form("full", "trials", 3000, LARGE | {"layers": 6}, 3, 1e15, 8192, 7e-4, 40)
 FORMS = (QUICK, FULL)
 COUNTED = ("without the source", "with the source")
