@@ -231,6 +231,16 @@ COMMAND_LINES = {
     "vocabulary {notes} --base {tmp}/nosuch": "there is no folder",
     "vocabulary {notes} --algorithm words": "wordpiece, unigram, bpe and bytes",
     "vocabulary {notes} --size 10": "300",
+    "merge {built} {built}": "Missing option",
+    "merge {built} --out {tmp}/m": "two or more",
+    "merge {built} {built} --out {tmp}": "not empty",
+    "merge {built} {built} --out {tmp}/empty.txt": "is a file",
+    "merge {built} {tmp}/nosuch --out {tmp}/m": "there is no folder",
+    "merge {built} {tmp} --out {tmp}/m": "config.json",
+    "merge {built} all-MiniLM-L6-v2 --out {tmp}/m": "different shapes (L2-H32, L6-H384)",
+    "merge {built} {built} --greedy {tmp}/nosuch --out {tmp}/m": "no such folder",
+    "merge {built} {built} --greedy {tmp} --out {tmp}/m": "no finished artefact",
+    "merge {built} {built} --greedy {built} --out {tmp}/m": "the least to choose models by",
     "search {tmp}/nosuch q": "no such folder",
     "search {tmp} q": "no finished build",
     "search {built}": "Missing argument",
@@ -375,7 +385,8 @@ def test_a_build_below_its_documents_is_not_read_as_documents(
 
 
 @pytest.mark.parametrize(
-    "name", ["", "build", "demo", "vocabulary", "search", "evaluate", "inspect", "presets", "validate", "encode"]
+    "name",
+    ["", "build", "demo", "vocabulary", "merge", "search", "evaluate", "inspect", "presets", "validate", "encode"],
 )
 def test_help_fits_eighty_columns_and_keeps_its_examples(name: str, command: Command) -> None:
     ended = command(*name.split(), "--help")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +19,6 @@ from corpusmith.search import load
 from corpusmith.vocabulary.config import AutoConfig
 
 REPLACED = {"vocabulary": {"kind": "replace", "size": 400}, "transfer": {"kind": "subword"}}
-
-
-@pytest.fixture(scope="module")
-def documents(sentences: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("documents")
-    rng = np.random.default_rng(0)
-    with (folder / "notes.jsonl").open("w") as file:
-        for i in range(120):
-            text = " ".join(sentences[j] for j in rng.permutation(len(sentences))[:5])
-            title = f"Notes on {sentences[i % 24].split()[1]} case {i}"
-            file.write(json.dumps({"id": f"d{i}", "title": title, "text": f"{text} Number {i} ends here."}) + "\n")
-    return folder
 
 
 @pytest.mark.parametrize(

@@ -274,6 +274,51 @@ def vocabulary(
 
 
 @app.command()
+def merge(
+    models: Annotated[
+        list[Path],
+        typer.Argument(metavar="MODEL...", help="Builds' folders, or folders with a model; two or more of one start."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new folder, for the model they become.")],
+    align: Annotated[
+        bool,
+        typer.Option("--align", help="First put the units of each further model in the order of the first model's."),
+    ] = False,
+    greedy: Annotated[
+        Path | None,
+        typer.Option(
+            "--greedy",
+            metavar="DIR",
+            help="Take only models that help, by dense nDCG@10 on the held-out validation queries of this finished "
+            "build.",
+        ),
+    ] = None,
+) -> None:
+    """Make one model of several by averaging their weights.
+
+    The mean of models that were trained from one start (with other seeds, rates or objectives) is often as good as the
+    best of them, at the cost of one. It loads in transformers and sentence-transformers, and can be the base of a
+    recipe. A masked-language head is kept where all have one.
+
+    With --greedy the best model is taken first, and of the others each that does not lower the score. Builds that judge
+    and builds that are judged should be of the same documents with the same seed: they hold out the same queries. The
+    score reached is what the choice was made by, not a measure of its quality.
+
+    \b
+    Examples:
+      corpusmith merge papers-mlm papers-retromae --out papers-mean
+      corpusmith merge run1 run2 run3 --greedy run1 --out best
+    """
+    from corpusmith.pipeline import merge as merge_models
+    from corpusmith.progress import TerminalWatcher
+
+    with TerminalWatcher(console) as watcher:
+        result = merge_models(models, out, align, greedy, watcher)
+    say(console, f"{len(result.taken)} of {len(models)} models taken: {', '.join(result.taken)}")
+    say(console, f"Their mean: {out}" if len(result.taken) > 1 else f"The model: {out}")
+
+
+@app.command()
 def search(
     folder: Built,
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.")],
@@ -402,16 +447,15 @@ def encode(
     from corpusmith.artefact import digest_json
     from corpusmith.model.arithmetic import best_device
     from corpusmith.model.huggingface import load_checkpoint
-    from corpusmith.pipeline.workspace import fingerprint
+    from corpusmith.pipeline.workspace import fingerprint, model_folder
     from corpusmith.progress import TerminalWatcher
     from corpusmith.retrieval.encoding import Encoding, make_retriever
     from corpusmith.retrieval.vectors import encode_to_file
 
     if out.is_dir() or not out.parent.is_dir():
         raise RecipeError(f"cannot write {out}: it must be a file in a folder that is there; choose another --out.")
-    model = folder / "model" if (folder / "model").is_dir() else folder
     lines = _lines(texts)
-    checkpoint = load_checkpoint(model).to(best_device())
+    checkpoint = load_checkpoint(model_folder(folder)).to(best_device())
     method = Encoding.open(folder / "index").method
     retriever = make_retriever(checkpoint, method)
 

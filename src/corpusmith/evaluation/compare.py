@@ -16,6 +16,7 @@ from corpusmith.corpus.store import Identifiers
 from corpusmith.evaluation.base import Measured, QuerySet
 from corpusmith.evaluation.measures import MEASURES, measure
 from corpusmith.evaluation.significance import bootstrap_interval, holm, paired_randomisation
+from corpusmith.index.documents import DocumentRanking
 from corpusmith.index.search import Candidates, Mode, SearchEngine, SearchSettings
 
 DEPTH = 100
@@ -60,12 +61,17 @@ def run_systems(
             ranking = system.engine.combine(candidates, DEPTH, system.settings, exclude)
         else:
             ranking = candidates.lexical if system.mode == "lexical" else candidates.dense
-        run = {
-            query: [document_ids[row] for row in documents[:DEPTH] if row >= 0]
-            for query, documents in zip(query_set.queries, ranking.documents, strict=True)
-        }
-        measured[system.key] = measure(query_set, run)
+        measured[system.key] = measured_ranking(query_set, ranking, document_ids)
     return measured
+
+
+def measured_ranking(query_set: QuerySet, ranking: DocumentRanking, document_ids: Identifiers) -> Measured:
+    """Per-query values of a ranking, a row a query in the order of the query set."""
+    run = {
+        query: [document_ids[row] for row in documents[:DEPTH] if row >= 0]
+        for query, documents in zip(query_set.queries, ranking.documents, strict=True)
+    }
+    return measure(query_set, run)
 
 
 def compare(
