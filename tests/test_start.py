@@ -30,12 +30,16 @@ def test_a_model_over_another_vocabulary_is_trained_and_searches(
     from sentence_transformers import SentenceTransformer
 
     start = {"vocabulary": vocabulary, "transfer": {"kind": "subword"}}
-    build(documents, recipe=recipe_for(base_model, start=start), out=tmp_path / "out")
+    result = build(documents, recipe=recipe_for(base_model, start=start), out=tmp_path / "out")
     base, model = load_checkpoint(base_model), load_checkpoint(tmp_path / "out" / "model")
     assert model.tokenizer.size == model.encoder.config.vocabulary_size != base.tokenizer.size
     facts = read_manifest(tmp_path / "out" / "steps" / "vocabulary").facts
     assert facts["entries"] == model.tokenizer.size
     assert facts["tokens_saved"] > 0
+    done = "extended" if vocabulary["kind"] == "extend" else "replaced"
+    verdict = " ".join(result.summary["verdict"])
+    assert f"the adapted model alone ({done} vocabulary, trained) scores " in verdict
+    assert f"The {done} vocabulary cuts the documents into {facts['tokens_saved']:.1%} fewer tokens than" in verdict
     searcher = load(tmp_path / "out")
     assert searcher.search("blood pressure", k=3)
     exported = SentenceTransformer(str(tmp_path / "out" / "model"), device="cpu")
@@ -44,7 +48,8 @@ def test_a_model_over_another_vocabulary_is_trained_and_searches(
 
 def test_a_grown_model_is_trained_and_searches(base_model: Path, documents: Path, tmp_path: Path) -> None:
     start = {"layers": 4, "hidden_size": 64, "growth": [{"kind": "fpi"}, {"kind": "stack"}]}
-    build(documents, recipe=recipe_for(base_model, start=start), out=tmp_path / "out")
+    result = build(documents, recipe=recipe_for(base_model, start=start), out=tmp_path / "out")
+    assert any("alone (shape L4-H64, trained) scores " in sentence for sentence in result.summary["verdict"])
     config = load_checkpoint(tmp_path / "out" / "model").encoder.config
     assert (config.layers, config.hidden_size, config.intermediate_size) == (4, 64, 128)
     assert load(tmp_path / "out").search("blood pressure", k=3)

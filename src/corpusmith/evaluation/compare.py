@@ -75,17 +75,24 @@ def measured_ranking(query_set: QuerySet, ranking: DocumentRanking, document_ids
 
 
 def compare(
-    query_set: QuerySet, systems: Sequence[System], document_ids: Identifiers, kind: str, note: str, seed: int
+    query_set: QuerySet,
+    systems: Sequence[System],
+    document_ids: Identifiers,
+    kind: str,
+    note: str,
+    seed: int,
+    alone: tuple[str, str] | None = None,
 ) -> dict[str, Any]:
     """An evaluation as the report shows it (`report/base.py`): measures, intervals, paired tests.
 
     The last of the systems is the one whose gained and lost queries are shown. P-values are of the two-sided paired
-    randomisation test, adjusted by Holm over the systems compared.
+    randomisation test, adjusted by Holm over the systems compared. `alone` names two systems, the second of which is
+    set against the first in a test of its own: another question, which was asked before anything was measured.
     """
     measured = run_systems(systems, query_set, document_ids)
     starting = [system.key for system in systems if system.starting_point]
     baseline = max(starting, key=lambda key: measured[key].mean(DECIDING_MEASURE))
-    return {
+    evaluation = {
         "name": f"{query_set.name} {query_set.split}".strip(),
         "kind": kind,
         "note": " ".join([note, *query_set.notes]).strip(),
@@ -97,6 +104,9 @@ def compare(
         "examples": _examples(query_set, measured[baseline], measured[systems[-1].key]),
         "per_query": {key: values.values[DECIDING_MEASURE].round(6).tolist() for key, values in measured.items()},
     }
+    if alone is not None:
+        (evaluation["alone"],) = comparisons({name: measured[name] for name in alone}, alone[0], seed)
+    return evaluation
 
 
 def averaged(measured: Sequence[Measured]) -> Measured:
