@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,12 @@ from tests.growth.examples import CASES, Example, operator, shapes
 
 from corpusmith.growth.base import GrowthInput, grown_checkpoint
 from corpusmith.model.huggingface import export_checkpoint, load_checkpoint
+from corpusmith.objective.config import MaskedLanguageConfig
+from corpusmith.objective.registry import build_objective
+from corpusmith.training.budget import BudgetConfig
+from corpusmith.training.config import TrainingConfig
+from corpusmith.training.log import StepRecord
+from corpusmith.training.loop import train
 
 
 def weights(checkpoint: Any) -> dict[str, torch.Tensor]:
@@ -53,29 +60,40 @@ def test_growing_again_gives_the_same_model(kind: str, example: Example, family:
     assert all(torch.equal(w, second[name]) for name, w in first.items())
 
 
+class PowerCut(BaseException):
+    """No code may catch it."""
+
+
 @pytest.mark.parametrize(("kind", "example", "family"), CASES)
-def test_a_grown_model_is_exported_and_loaded_again(
-    kind: str, example: Example, family: str, grow: Any, batch: Any, tmp_path: Path
+def test_whatever_comes_out_trains_on_resumes_and_is_exported(
+    kind: str, example: Example, family: str, grow: Any, masked_loss: Any, tiny_data: Any, batch: Any, tmp_path: Path
 ) -> None:
     _, grown = grow(kind, example, family)
-    export_checkpoint(grown, tmp_path, with_head=True)
-    again = load_checkpoint(tmp_path)
-    assert (again.max_tokens, again.pooling) == (grown.max_tokens, grown.pooling)
-    assert all(torch.equal(w, weights(again)[name]) for name, w in weights(grown).items())
-    torch.testing.assert_close(again.encoder(batch), grown.encoder(batch))
-
-
-@pytest.mark.parametrize(("kind", "example", "family"), CASES)
-def test_a_grown_model_trains_on(kind: str, example: Example, family: str, grow: Any, masked_loss: Any) -> None:
-    _, grown = grow(kind, example, family)
     loss = masked_loss(grown.encoder.config)
-    parameters = [*grown.encoder.parameters(), *grown.head.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=1e-3)
-    losses = []
-    for step in range(6):
-        found = loss(grown.encoder, grown.head, step)
-        losses.append(float(found.detach()))
-        found.backward()
-        optimiser.step()
-        optimiser.zero_grad()
-    assert losses[-1] < losses[0]
+
+    def run(folder: str, last: int | None = None) -> Any:
+        checkpoint = deepcopy(grown)
+
+        def cut(record: Any) -> None:
+            if isinstance(record, StepRecord) and record.step == last:
+                raise PowerCut
+
+        objective = build_objective(MaskedLanguageConfig(), tiny_data, checkpoint, seed=3)
+        config = TrainingConfig(batch_tokens=256, precision="float32", learning_rate=1e-3, checkpoint_minutes=0)
+        train(checkpoint.encoder, objective, config, BudgetConfig(tokens=700), tmp_path / folder, 3, report=cut)
+        return checkpoint
+
+    whole = run("whole")
+    with pytest.raises(PowerCut):
+        run("cut", last=2)
+    resumed = run("cut")
+    assert all(torch.equal(w, weights(resumed)[name]) for name, w in weights(whole).items())
+    before, after = (loss(checkpoint.encoder, checkpoint.head, 0).item() for checkpoint in (grown, resumed))
+    assert after < before
+
+    (tmp_path / "model").mkdir()
+    export_checkpoint(resumed, tmp_path / "model", with_head=True)
+    again = load_checkpoint(tmp_path / "model")
+    assert (again.max_tokens, again.pooling) == (grown.max_tokens, grown.pooling)
+    assert all(torch.equal(w, weights(again)[name]) for name, w in weights(resumed).items())
+    torch.testing.assert_close(again.encoder(batch), resumed.encoder(batch))
