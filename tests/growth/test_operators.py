@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tests.growth.examples import CASES, Example, operator, shapes
+from tests.training.interrupted import assert_trains_resumes_and_exports
 
 from corpusmith.growth.base import GrowthInput, grown_checkpoint
-from corpusmith.model.huggingface import export_checkpoint, load_checkpoint
-from corpusmith.objective.config import MaskedLanguageConfig
-from corpusmith.objective.registry import build_objective
-from corpusmith.training.budget import BudgetConfig
-from corpusmith.training.config import TrainingConfig
-from corpusmith.training.log import StepRecord
-from corpusmith.training.loop import train
 
 
 def weights(checkpoint: Any) -> dict[str, torch.Tensor]:
@@ -60,40 +53,12 @@ def test_growing_again_gives_the_same_model(kind: str, example: Example, family:
     assert all(torch.equal(w, second[name]) for name, w in first.items())
 
 
-class PowerCut(BaseException):
-    """No code may catch it."""
-
-
 @pytest.mark.parametrize(("kind", "example", "family"), CASES)
 def test_whatever_comes_out_trains_on_resumes_and_is_exported(
-    kind: str, example: Example, family: str, grow: Any, masked_loss: Any, tiny_data: Any, batch: Any, tmp_path: Path
+    kind: str, example: Example, family: str, grow: Any, masked_loss: Any, tiny_data: Any, tmp_path: Path
 ) -> None:
     _, grown = grow(kind, example, family)
     loss = masked_loss(grown.encoder.config)
-
-    def run(folder: str, last: int | None = None) -> Any:
-        checkpoint = deepcopy(grown)
-
-        def cut(record: Any) -> None:
-            if isinstance(record, StepRecord) and record.step == last:
-                raise PowerCut
-
-        objective = build_objective(MaskedLanguageConfig(), tiny_data, checkpoint, seed=3)
-        config = TrainingConfig(batch_tokens=256, precision="float32", learning_rate=1e-3, checkpoint_minutes=0)
-        train(checkpoint.encoder, objective, config, BudgetConfig(tokens=700), tmp_path / folder, 3, report=cut)
-        return checkpoint
-
-    whole = run("whole")
-    with pytest.raises(PowerCut):
-        run("cut", last=2)
-    resumed = run("cut")
-    assert all(torch.equal(w, weights(resumed)[name]) for name, w in weights(whole).items())
-    before, after = (loss(checkpoint.encoder, checkpoint.head, 0).item() for checkpoint in (grown, resumed))
+    trained = assert_trains_resumes_and_exports(grown, tiny_data, tmp_path)
+    before, after = (loss(checkpoint.encoder, checkpoint.head, 0).item() for checkpoint in (grown, trained))
     assert after < before
-
-    (tmp_path / "model").mkdir()
-    export_checkpoint(resumed, tmp_path / "model", with_head=True)
-    again = load_checkpoint(tmp_path / "model")
-    assert (again.max_tokens, again.pooling) == (grown.max_tokens, grown.pooling)
-    assert all(torch.equal(w, weights(again)[name]) for name, w in weights(resumed).items())
-    torch.testing.assert_close(again.encoder(batch), resumed.encoder(batch))
