@@ -147,7 +147,7 @@ def _what_became_of_the_base(work: Workspace) -> str:
         changes.append(f"shape L{facts['layers']}-H{facts['hidden_size']}")
     stages = [manifest for name, manifest in work.manifests.items() if name.startswith("stage-")]
     trained = any(manifest.facts.get("kept_step", 0) for manifest in stages)
-    return ", ".join([*changes, "trained" if trained else "not trained"])
+    return ", ".join([*changes, "trained" if trained else "no training kept"])
 
 
 def _new_vocabulary(work: Workspace) -> str:
