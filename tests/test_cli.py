@@ -315,20 +315,23 @@ def test_vocabularies_are_measured_and_nothing_is_written(
     algorithm: str, command: Command, base_model: Path, notes: Path
 ) -> None:
     before = sorted(notes.rglob("*"))
-    options = ["--base", base_model, "--algorithm", algorithm, "--size", "600", "--pieces", "10"]
+    options = ["--base", base_model, "--algorithm", algorithm, "--size", "600", "--pieces", "3"]
     ended = command("vocabulary", notes, *options, "--json")
     assert (ended.code, ended.err) == (0, "")
     report = json.loads(ended.out, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
     extended, learned = report["gains"]
-    assert extended["fertility"]["entries"] == report["base"]["entries"] + 10
+    assert extended["fertility"]["entries"] == report["base"]["entries"] + 3
     assert 0 < extended["saved"] < 1
     assert extended["fertility"]["seconds"] < report["base"]["seconds"]
     assert (learned["saved"] < 0) == (algorithm == "bytes")
     assert sorted(notes.rglob("*")) == before
     ended = command("vocabulary", notes, *options)
     assert (ended.code, ended.err) == (0, "")
-    assert "with 10 more pieces" in " ".join(ended.out.split())
-    assert "air ##cr ##af ##t" in ended.out
+    shown = " ".join(ended.out.split())
+    assert "with 3 more pieces" in shown
+    assert f'A build with start = "auto" would keep it: {report["auto"]["reason"]}.' in shown
+    assert "Of a passage of 180 words" in shown
+    assert " ##" in ended.out
 
 
 def test_results_are_shown_as_they_are_on_lines_of_their_own(command: Command, built_notes: Path) -> None:
