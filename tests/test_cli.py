@@ -225,6 +225,9 @@ COMMAND_LINES = {
     "build {tmp} --set corpus.pasage_words=3": "did you mean 'passage_words'",
     "build {tmp} --set corpus.passage_words=NaN": "finite",
     "build {tmp} --out {tmp}": "choose another",
+    "build {notes} --plan -p pretrain --set model.base={built}/model --set start.growth=auto --set start.heads=1": (
+        "head_size is 16, and 32 is wanted"
+    ),
     "blend {tmp}": "No such command",
     "vocabulary {tmp}/nosuch --base {built}/model": "no such file or folder",
     "vocabulary {tmp} --base {built}/model": "no text to learn a vocabulary from",

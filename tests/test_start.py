@@ -12,6 +12,7 @@ from corpusmith.artefact import read_manifest
 from corpusmith.errors import ModelError, RecipeError
 from corpusmith.model.huggingface import load_checkpoint
 from corpusmith.pipeline import build
+from corpusmith.pipeline.chain import Silent
 from corpusmith.pipeline.plan import make_plan
 from corpusmith.pipeline.settle import (
     decide_growth,
@@ -50,7 +51,7 @@ def test_a_model_over_another_vocabulary_is_trained_and_searches(
     done = "extended" if vocabulary["kind"] == "extend" else "replaced"
     verdict = " ".join(result.summary["verdict"])
     assert f"the adapted model alone ({done} vocabulary, trained) scores " in verdict
-    assert f"The {done} vocabulary cuts the documents into {facts['tokens_saved']:.1%} fewer tokens than" in verdict
+    assert f"The vocabulary has {facts['entries']} entries and cuts the passages into" in verdict
     searcher = load(tmp_path / "out")
     assert searcher.search("blood pressure", k=3)
     exported = SentenceTransformer(str(tmp_path / "out" / "model"), device="cpu")
@@ -266,3 +267,27 @@ def test_operators_that_do_not_make_the_shape_are_named(
 ) -> None:
     with pytest.raises((RecipeError, ModelError), match=said):
         build(documents, recipe=recipe_for(base_model, start=start), out=tmp_path / "out")
+
+
+class Listener(Silent):
+    """Remembers what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text.strip())
+
+
+def test_what_a_model_does_not_read_is_said_kept_and_reported(
+    base_model: Path, sentences: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text(" ".join(sentences * 3))
+    listener = Listener()
+    recipe = recipe_for(base_model, stages=False, search={"model": "auto"})
+    built = build(tmp_path / "notes.txt", recipe=recipe, out=tmp_path / "out", watcher=listener)
+    facts = read_manifest(tmp_path / "out" / "steps" / "tokens").facts
+    assert facts["beyond"] > 0.3
+    assert "corpus.passage_words = " in facts["note"]
+    assert facts["note"] in listener.said
+    assert facts["note"] in built.summary["verdict"]

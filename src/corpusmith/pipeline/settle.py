@@ -28,13 +28,12 @@ from corpusmith.vocabulary.config import AutoConfig, DecidedVocabulary
 from corpusmith.vocabulary.decide import Decision, Learner, decide
 from corpusmith.vocabulary.fertility import PassageLength
 from corpusmith.vocabulary.sample import TextSample, sample_documents
+from corpusmith.vocabulary.tokenizer import SPECIAL_TOKENS
 
 SHAPE = ("layers", "hidden_size", "intermediate_size", "heads")
 """The options of a start that say which shape is wanted."""
 READ_CHARACTERS = 20_000_000
 """How much of the documents is read for the sample; what a larger corpus has in all is estimated from its files."""
-SPECIAL_TOKENS = 2
-"""Those that open and close every sequence."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,7 @@ def _verdict(work: Workspace, evaluations: list[report.Evaluation]) -> list[str]
     """Plain sentences: what was chosen and what it brought."""
     reason = work.recipe.start.reason
     sentences = [f"Start: {reason}."] if reason else []
+    sentences += _vocabulary(work)
     sentences += [
         f"{choice['what'].capitalize()}: {choice['chosen']}. {choice['reason']}" for choice in work.choice["choices"]
     ]
@@ -123,12 +124,6 @@ def _verdict(work: Workspace, evaluations: list[report.Evaluation]) -> list[str]
                 f"scores {_difference(alone)} against the base model as it was: {report.finding(alone)} "
                 f"({notation.probability(alone['p'])})."
             )
-    if "vocabulary" in work.manifests:
-        saved = work.manifests["vocabulary"].facts["tokens_saved"]
-        sentences.append(
-            f"The {_new_vocabulary(work)} vocabulary cuts the documents into {abs(saved):.1%} "
-            f"{'fewer' if saved >= 0 else 'more'} tokens than the base's."
-        )
     if not evaluations:
         sentences.append("The corpus gives too few held-out queries to measure anything; nothing is claimed.")
     return sentences
@@ -152,6 +147,21 @@ def _what_became_of_the_base(work: Workspace) -> str:
 
 def _new_vocabulary(work: Workspace) -> str:
     return "extended" if work.recipe.start.vocabulary.kind == "extend" else "replaced"
+
+
+def _vocabulary(work: Workspace) -> list[str]:
+    """What another vocabulary gave, and what of the passages the model does not read with the one it has."""
+    tokens, sentences = work.manifests["tokens"], []
+    if work.recipe.start.changes_vocabulary:
+        entries, was = work.manifests["vocabulary"].facts["entries"], tokens.cost["tokens"]
+        tokens = work.manifests["vocabulary-tokens"]
+        now = tokens.cost["tokens"]
+        sentences.append(
+            f"The vocabulary has {entries:,} entries and cuts the passages into {now:,.0f} tokens instead of "
+            f"{was:,.0f} ({now / max(was, 1) - 1:+.1%})."
+        )
+    note = tokens.facts.get("note")
+    return [*sentences, note] if note else sentences
 
 
 def _corpus(work: Workspace) -> report.Corpus:

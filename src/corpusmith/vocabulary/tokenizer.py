@@ -27,6 +27,9 @@ BATCH, BATCH_CHARACTERS = 256, 2**18
 """Most texts tokenised at a time, and most characters of several: enough to keep every core busy, few enough to hold
 little memory, of which a token takes over a hundred bytes until it is a number."""
 
+SPECIAL_TOKENS = 2
+"""Those that open and close every sequence."""
+
 USUAL_NAMES = {
     "cls": ("[CLS]", "<s>"),
     "sep": ("[SEP]", "</s>"),
