@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import random
 from pathlib import Path
 
 import pytest
@@ -98,6 +100,14 @@ def test_files_that_cannot_be_read_leave_the_usual_number(minilm: Tokenizer, tmp
     assert bytes_a_token([tmp_path], CorpusConfig(), minilm) != USUAL_BYTES_A_TOKEN
 
 
+def test_packed_files_count_as_what_they_become(tmp_path: Path) -> None:
+    text = b"all of this is said again and again\n" * 300
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(text[:8]))
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(bytes(random.Random(0).choices(text, k=9000))))
+    assert file_bytes([tmp_path / "b.txt.gz"], CorpusConfig()) == 9000
+    assert file_bytes([tmp_path / "a.txt.gz"], CorpusConfig()) == 3 * (tmp_path / "a.txt.gz").stat().st_size
+
+
 def start_recipe(base_model: Path, **start: object) -> Recipe:
     stage = {"objective": {"kind": "masked_language"}}
     return parse_recipe({"model": {"base": str(base_model)}, "stages": [stage], "start": start}, "test")
@@ -130,5 +140,5 @@ def test_stacking_comes_with_the_advice_of_those_who_measured_it(
 ) -> None:
     recipe = start_recipe(base_model, layers=4, growth=[{"kind": kind}])
     note = next(step["note"] for step in make_plan([notes], recipe, tmp_path / "out") if step["step"] == "growth")
-    assert ("Du et al. (2024) first train a model with 4 times fewer layers on" in note) == advised
+    assert ("Du et al. (2024) first train a model with 4 times fewer layers" in note) == advised
     assert ("5% of the FLOPs" in note) == advised

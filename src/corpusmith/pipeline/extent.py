@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from corpusmith.errors import CorpusmithError
 from corpusmith.vocabulary.tokenizer import Tokenizer
 
 GZIP_RATIO = 3
+"""What is packed becomes so many times as large, where its file does not tell; it tells (modulo 2^32, RFC 1952, section
+2.3.1) of the last of its parts, and most have one."""
+LARGEST_GZIP_RATIO = 30
 USUAL_BYTES_A_TOKEN = 4.5
 """Of English under an English vocabulary; German law takes 2.8 under the same one."""
 TRIED_BYTES = 200_000
@@ -26,8 +30,20 @@ SMALL_FILE = 1_000_000
 
 def file_bytes(paths: Sequence[Path], corpus: CorpusConfig) -> int:
     """Bytes of all files, those that are packed counted as what they will be."""
-    files = (file for file in source_files(paths, corpus) if not isinstance(file, Dropped))
-    return sum(file.path.stat().st_size * (GZIP_RATIO if file.path.suffix == ".gz" else 1) for file in files)
+    return sum(_unpacked(file.path) for file in source_files(paths, corpus) if not isinstance(file, Dropped))
+
+
+def _unpacked(path: Path) -> int:
+    size = path.stat().st_size
+    if path.suffix != ".gz":
+        return size
+    try:
+        with path.open("rb") as file:
+            file.seek(-4, os.SEEK_END)
+            told = int.from_bytes(file.read(4), "little")
+    except OSError:
+        told = 0
+    return told if size < told < LARGEST_GZIP_RATIO * size else GZIP_RATIO * size
 
 
 def bytes_a_token(paths: Sequence[Path], corpus: CorpusConfig, tokenizer: Tokenizer) -> float:

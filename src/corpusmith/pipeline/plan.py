@@ -220,13 +220,12 @@ def _stacking(recipe: Recipe, trained: Encoder, left: float | None, speed: float
     parameters = trained.parameter_count() - config.vocabulary_size * config.hidden_size
     tokens = budget.tokens if budget.tokens is not None else (left or 0.0) * speed
     flops = budget.flops if budget.flops is not None else 6 * parameters * tokens
-    if flops <= 0:
-        return ""
-    advice = guidance(parameters, flops)
+    advice = guidance(parameters, max(flops, 1.0))
+    tokens_said = f" on {quantity(advice.tokens)} tokens" if advice.tokens >= 1 else ""
     return (
-        f"; for stacking, Du et al. (2024) first train a model with {advice.factor} times fewer layers on "
-        f"{quantity(advice.tokens)} tokens ({advice.share:.0%} of the FLOPs)"
-        + ("" if advice.fitted else ", by our rule of thumb outside of the sizes they measured")
+        f"; for stacking, Du et al. (2024) first train a model with {advice.factor} times fewer layers{tokens_said}, "
+        f"with {advice.share:.0%} of the FLOPs"
+        + ("" if advice.fitted else " (our rule of thumb outside of the sizes that they measured)")
     )
 
 
