@@ -102,7 +102,8 @@ class AutoConfig(VocabularyOptions):
     """What a sample of the documents says."""
 
     sample_characters: int = Field(default=2_000_000, ge=1000, le=1_000_000_000)
-    """How much of the documents is looked at. Characters, 1000 to 1e9."""
+    """How much of the documents is looked at. Characters, 1000 to 1e9; one half is learned from and the other
+    measured."""
 
 
 DecidedVocabulary = KeepConfig | ExtendConfig | ReplaceConfig
