@@ -202,8 +202,9 @@ def _of_passages(report: FertilityReport) -> str:
     """What of a passage the model does not read."""
     if report.passages is None or report.base.beyond is None:
         return ""
+    out_of_reach = any((fertility.beyond or 0) > 0 for fertility in (report.base, *(g.fertility for g in report.gains)))
     others = "; ".join(
-        f"{gain.fertility.name}: {notation.share(gain.fertility.beyond)}" for gain in report.gains if report.base.beyond
+        f"{gain.fertility.name}: {notation.share(gain.fertility.beyond)}" for gain in report.gains if out_of_reach
     )
     return (
         f"Of a passage of {report.passages.words} words, {notation.share(report.base.beyond)} lie beyond the "

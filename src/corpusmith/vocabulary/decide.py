@@ -193,11 +193,11 @@ def _gain(learner: Learner, gain: Gain, options: ExtendConfig | ReplaceConfig) -
 
 def _beyond(report: FertilityReport, gain: Gain | None) -> list[str]:
     """How much of a passage the model does not read, with the base's vocabulary and the one chosen."""
-    if report.passages is None or not report.base.beyond:
+    if report.passages is None or not (report.base.beyond or (gain and gain.fertility.beyond)):
         return []
     after = "" if gain is None else f", with the new vocabulary {gain.fertility.beyond or 0.0:.0%}"
     return [
-        f"of a passage of {report.passages.words} words {report.base.beyond:.0%} lies beyond the "
+        f"of a passage of {report.passages.words} words {report.base.beyond or 0.0:.0%} lies beyond the "
         f"{report.passages.tokens} tokens that the model reads{after}"
     ]
 
