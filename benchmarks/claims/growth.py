@@ -116,7 +116,7 @@ WAYS = {
 
 @dataclass(frozen=True)
 class Form:
-    """How much is measured: the corpus and how much of it, the large model and its vocabulary's entries, seeds, and FLOPs
+    """How much is measured: the corpus and how much of it, the large model, entries of its vocabulary, seeds, and FLOPs
     of its training."""
 
     name: str
