@@ -46,6 +46,7 @@ BYTE_ORDER_MARKS = (
 LEGACY_ENCODINGS = [
     "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "koi8_r", "cp932", "euc_jp", "gb18030", "big5", "cp949",
 ]  # fmt: skip
+_ASCII = bytes(range(0x20, 0x7F)) + b"\\x41\\u0041"
 _CONTROL_BYTES = bytes([*range(0x00, 0x09), *range(0x0E, 0x1B), *range(0x1C, 0x20)])
 
 
@@ -229,7 +230,7 @@ def guess_encoding(data: bytes, declared: str | None = None) -> str:
     beyond_ascii = len(decoded) - len(decoded.encode("ascii", "ignore")) if broken else 0
     if broken <= 0 or broken * 2 < beyond_ascii:
         return "utf-8"
-    if declared is not None and _is_text_encoding(declared):
+    if declared is not None and _extends_ascii(declared):
         return declared
     from charset_normalizer import from_bytes
 
@@ -239,12 +240,12 @@ def guess_encoding(data: bytes, declared: str | None = None) -> str:
     return best.encoding if best is not None else "cp1252"
 
 
-def _is_text_encoding(name: str) -> bool:
+def _extends_ascii(name: str) -> bool:
+    """Whether a page can be in the encoding that it declares in ASCII; "idna" or "unicode_escape" are Python's own."""
     try:
-        b"a".decode(name)
+        return _ASCII.decode(name, "replace") == _ASCII.decode("ascii")
     except (LookupError, ValueError):
         return False
-    return True
 
 
 def decode(data: bytes, declared: str | None = None) -> str:

@@ -23,6 +23,10 @@ DELIMITERS = ",;\t|"
 SAMPLE_LINES = 200
 SAMPLE_CHARACTERS = 200_000
 BATCH_ROWS = 256
+SHORTEST_LIMIT, LONGEST_FIELD = (
+    128 * 1024,
+    2**31 - 1,
+)  # of a field: Python's default, the most it takes
 
 
 def read_csv(file: SourceFile, config: CorpusConfig) -> Iterator[Document | Dropped]:
@@ -36,7 +40,7 @@ def read_parquet(file: SourceFile, config: CorpusConfig) -> Iterator[Document | 
 
 
 def _rows(file: SourceFile) -> Iterator[Numbered]:
-    csv.field_size_limit(max(csv.field_size_limit(), file.limit))  # the default, 128 KiB, is shorter than many texts
+    csv.field_size_limit(min(max(SHORTEST_LIMIT, file.limit), LONGEST_FIELD))
     lines = _text_lines(file)
     sample = list(islice(lines, SAMPLE_LINES))
     dialect = sniff("".join(sample)[:SAMPLE_CHARACTERS], tabs=".tsv" in file.path.name or ".tab" in file.path.name)
