@@ -24,6 +24,7 @@ import stat
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -144,15 +145,15 @@ class SourceFile:
         if not head:
             raise Unreadable("empty")
         refuse_binary(head)
-        encoding = guess_encoding(head)
-        if encoding == "utf-8":
-            yield head
-            yield from chunks
-        else:
-            decoder = codecs.getincrementaldecoder(encoding)("replace")
-            yield decoder.decode(head).encode("utf-8", "replace")
-            for chunk in chunks:
-                yield decoder.decode(chunk).encode("utf-8", "replace")
+        decoder = None
+        known = False  # ASCII tells nothing: what is judged is the first piece that holds more
+        for chunk in chain([head], chunks):
+            if not known and not chunk.isascii():
+                encoding = guess_encoding(chunk, marked=chunk is head)
+                decoder = None if encoding == "utf-8" else codecs.getincrementaldecoder(encoding)("replace")
+                known = True
+            yield chunk if decoder is None else decoder.decode(chunk).encode("utf-8", "replace")
+        if decoder is not None:
             yield decoder.decode(b"", final=True).encode("utf-8", "replace")
         if damage:
             raise damage
@@ -216,13 +217,13 @@ def refuse_binary(data: bytes) -> None:
         raise Unreadable("binary file")
 
 
-def guess_encoding(data: bytes, declared: str | None = None) -> str:
+def guess_encoding(data: bytes, declared: str | None = None, marked: bool = True) -> str:
     """The encoding of `data`: its byte order mark, UTF-8, the `declared` one, or charset-normalizer's guess.
 
-    `data` may end in the middle of a character.
+    `data` may end in the middle of a character; a byte order mark is looked for only where it may be `marked`.
     """
     for mark, name in BYTE_ORDER_MARKS:
-        if data.startswith(mark):
+        if marked and data.startswith(mark):
             return name
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     decoded = decoder.decode(data)
