@@ -104,7 +104,13 @@ class Tokenizer:
         if (folder / "tokenizer.json").is_file():
             backend = _read_tokenizer(folder / "tokenizer.json")
         elif (folder / "vocab.txt").is_file():
-            backend = _read_wordpieces(folder / "vocab.txt", lowercase=settings.get("do_lower_case", True))
+            lowercase = settings.get("do_lower_case", True)
+            if not isinstance(lowercase, bool):
+                raise ModelError(
+                    f"{folder / 'tokenizer_config.json'} says do_lower_case = {json.dumps(lowercase)[:40]}; "
+                    "it must be true or false"
+                )
+            backend = _read_wordpieces(folder / "vocab.txt", lowercase)
         else:
             raise ModelError(
                 f"{folder} holds no tokenizer.json and no vocab.txt; save the tokenizer there with "
