@@ -187,7 +187,7 @@ def _growth() -> Iterator[str]:
     parts = read_parts(growth.FILE)
     rows = [["way", "small model", "the paper's figure", "form", "saved, source not counted", "counted", "verdict"]]
     for name, way in growth.WAYS.items():
-        shape = ", ".join(f"{option} {value}" for option, value in way.source.items())
+        shape = ", ".join(f"{share:.0%} of {option}" for option, share in way.source.items())
         found = [(form.name, parts[key]) for form in growth.FORMS if (key := growth.part_name(name, form)) in parts]
         for form, part in found:
             saved = [growth.said(part[counted]) for counted in growth.COUNTED]

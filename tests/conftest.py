@@ -164,6 +164,19 @@ def notes(sentences: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
+def documents(sentences: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 120 documents of five sentences, enough to hold queries out of them."""
+    folder = tmp_path_factory.mktemp("documents")
+    rng = np.random.default_rng(0)
+    with (folder / "notes.jsonl").open("w") as file:
+        for i in range(120):
+            text = " ".join(sentences[j] for j in rng.permutation(len(sentences))[:5])
+            title = f"Notes on {sentences[i % 24].split()[1]} case {i}"
+            file.write(json.dumps({"id": f"d{i}", "title": title, "text": f"{text} Number {i} ends here."}) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def built_notes(base_model: Path, notes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished build of the notes, without training; not to be changed."""
     from corpusmith.pipeline import build

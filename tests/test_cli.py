@@ -325,12 +325,25 @@ COMMAND_LINES = {
     "build {tmp} --out {tmp}": "choose another",
     "build {notes} --out ": "a path is empty",
     "build  --out {tmp}/out": "a path is empty",
+    "build {notes} --plan -p pretrain --set model.base={built}/model --set start.growth=auto --set start.heads=1": (
+        "head_size is 16, and 32 is wanted"
+    ),
     "blend {tmp}": "No such command",
     "vocabulary {tmp}/nosuch --base {built}/model": "no such file or folder",
     "vocabulary {tmp} --base {built}/model": "no text to learn a vocabulary from",
     "vocabulary {notes} --base {tmp}/nosuch": "there is no folder",
     "vocabulary {notes} --algorithm words": "wordpiece, unigram, bpe and bytes",
     "vocabulary {notes} --size 10": "300",
+    "merge {built} {built}": "Missing option",
+    "merge {built} --out {tmp}/m": "two or more",
+    "merge {built} {built} --out {tmp}": "not empty",
+    "merge {built} {built} --out {tmp}/empty.txt": "is a file",
+    "merge {built} {tmp}/nosuch --out {tmp}/m": "there is no folder",
+    "merge {built} {tmp} --out {tmp}/m": "config.json",
+    "merge {built} all-MiniLM-L6-v2 --out {tmp}/m": "different shapes (L2-H32, L6-H384)",
+    "merge {built} {built} --greedy {tmp}/nosuch --out {tmp}/m": "no such folder",
+    "merge {built} {built} --greedy {tmp} --out {tmp}/m": "no finished artefact",
+    "merge {built} {built} --greedy {built} --out {tmp}/m": "the least to choose models by",
     "search {tmp}/nosuch q": "no such folder",
     "search {tmp} q": "no finished build",
     "search {built}": "Missing argument",
@@ -412,20 +425,23 @@ def test_vocabularies_are_measured_and_nothing_is_written(
     algorithm: str, command: Command, base_model: Path, notes: Path
 ) -> None:
     before = sorted(notes.rglob("*"))
-    options = ["--base", base_model, "--algorithm", algorithm, "--size", "600", "--pieces", "10"]
+    options = ["--base", base_model, "--algorithm", algorithm, "--size", "600", "--pieces", "3"]
     ended = command("vocabulary", notes, *options, "--json")
     assert (ended.code, ended.err) == (0, "")
     report = json.loads(ended.out, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
     extended, learned = report["gains"]
-    assert extended["fertility"]["entries"] == report["base"]["entries"] + 10
+    assert extended["fertility"]["entries"] == report["base"]["entries"] + 3
     assert 0 < extended["saved"] < 1
     assert extended["fertility"]["seconds"] < report["base"]["seconds"]
     assert (learned["saved"] < 0) == (algorithm == "bytes")
     assert sorted(notes.rglob("*")) == before
     ended = command("vocabulary", notes, *options)
     assert (ended.code, ended.err) == (0, "")
-    assert "with 10 more pieces" in " ".join(ended.out.split())
-    assert "air ##cr ##af ##t" in ended.out
+    shown = " ".join(ended.out.split())
+    assert "with 3 more pieces" in shown
+    assert f'A build with start = "auto" would keep it: {report["auto"]["reason"]}.' in shown
+    assert "Of a passage of 180 words" in shown
+    assert " ##" in ended.out
 
 
 def test_results_are_shown_as_they_are_on_lines_of_their_own(command: Command, built_notes: Path) -> None:
@@ -482,7 +498,8 @@ def test_a_build_below_its_documents_is_not_read_as_documents(
 
 
 @pytest.mark.parametrize(
-    "name", ["", "build", "demo", "vocabulary", "search", "evaluate", "inspect", "presets", "validate", "encode"]
+    "name",
+    ["", "build", "demo", "vocabulary", "merge", "search", "evaluate", "inspect", "presets", "validate", "encode"],
 )
 def test_help_fits_eighty_columns_and_keeps_its_examples(name: str, command: Command) -> None:
     ended = command(*name.split(), "--help")

@@ -18,10 +18,12 @@ import torch
 import corpusmith
 from corpusmith.artefact import open_artefact, read_manifest
 from corpusmith.errors import ArtefactError, CorpusError, MachineError, RecipeError
+from corpusmith.evaluation.significance import paired_randomisation
 from corpusmith.model.heads import MaskedLanguageHead
 from corpusmith.model.huggingface import export_checkpoint, load_checkpoint
 from corpusmith.pipeline import build
 from corpusmith.recipe import Recipe, parse_recipe
+from corpusmith.report.base import finding
 from corpusmith.retrieval.encoding import make_retriever
 from corpusmith.search import load
 
@@ -109,6 +111,27 @@ def test_a_build_leaves_model_index_report_and_a_whole_chain(built: Path) -> Non
     summary = json.loads((built / "summary.json").read_text())
     assert [evaluation["kind"] for evaluation in summary["evaluations"]] == ["judged", "known-item"]
     assert summary["training"][0]["steps"] > 0
+
+
+def test_the_trained_model_alone_is_set_against_the_base_in_a_test_of_its_own(built: Path) -> None:
+    summary = json.loads((built / "summary.json").read_text())
+    for evaluation in summary["evaluations"]:
+        trained, base = (np.array(evaluation["per_query"][key]) for key in ("adapted", "base"))
+        alone = evaluation["alone"]
+        assert (alone["system"], alone["against"]) == ("adapted", "base")
+        assert alone["difference"] == pytest.approx((trained - base).mean(), abs=1e-5)
+        assert alone["low"] <= alone["difference"] <= alone["high"]
+        assert alone["p"] == alone["p_adjusted"] == pytest.approx(paired_randomisation(trained, base, 0), abs=0.02)
+        (said,) = [line for line in summary["verdict"] if evaluation["name"] in line and "as it was" in line]
+        assert f"the adapted model alone (trained) scores {alone['difference']:+.3f} nDCG@10" in said
+        assert finding(alone) in said
+
+
+def test_without_training_nothing_is_set_against_the_base(built_notes: Path) -> None:
+    summary = json.loads((built_notes / "summary.json").read_text())
+    assert summary["evaluations"]
+    assert not any("alone" in evaluation for evaluation in summary["evaluations"])
+    assert not any("as it was" in line for line in summary["verdict"])
 
 
 def test_a_build_searches_and_encodes(built: Path) -> None:

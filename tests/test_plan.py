@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
+import random
 from pathlib import Path
 
 import pytest
 
+from corpusmith.corpus.config import CorpusConfig
+from corpusmith.model.huggingface import load_checkpoint
+from corpusmith.pipeline.extent import USUAL_BYTES_A_TOKEN, bytes_a_token, file_bytes
 from corpusmith.pipeline.plan import make_plan
-from corpusmith.recipe import parse_recipe, preset
+from corpusmith.recipe import Recipe, parse_recipe, preset
 from corpusmith.report.base import PlannedStep
+from corpusmith.vocabulary.config import ReplaceConfig
+from corpusmith.vocabulary.decide import Decision
+from corpusmith.vocabulary.tokenizer import Tokenizer
 
 
 def planned_stage(base_model: Path, notes: Path, folder: Path, **budget: float) -> PlannedStep:
@@ -63,3 +71,74 @@ def test_late_interaction_is_part_of_the_time_to_choose_and_to_measure(
         steps = {step["step"]: step["seconds"] or 0 for step in make_plan([notes], recipe, tmp_path / "out")}
         seconds[late] = [steps["choice"], steps["evaluation"]]
     assert all(more > less for more, less in zip(seconds[1.0], seconds[0.0], strict=True))
+
+
+@pytest.fixture(scope="module")
+def minilm() -> Tokenizer:
+    return load_checkpoint("all-MiniLM-L6-v2").tokenizer
+
+
+def test_a_language_that_the_vocabulary_does_not_know_has_fewer_bytes_a_token(
+    minilm: Tokenizer, sentences: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "english.txt").write_text(" ".join(sentences))
+    (tmp_path / "laws.txt").write_text("Die Rechtsverordnung bedarf der Zustimmung des Bundesministeriums. " * 20)
+    english, laws = (bytes_a_token([tmp_path / f"{name}.txt"], CorpusConfig(), minilm) for name in ("english", "laws"))
+    assert laws < 0.7 * english
+    assert 4 < english < 5.5
+
+
+def test_files_that_cannot_be_read_leave_the_usual_number(minilm: Tokenizer, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("{no json\n")
+    (tmp_path / "b.jsonl.gz").write_bytes(b"no gzip")
+    (tmp_path / "c.txt").write_bytes(bytes(range(256)) * 100)
+    (tmp_path / "d.pdf").write_bytes(b"%PDF-")
+    (tmp_path / "e.txt").symlink_to(tmp_path / "nowhere")
+    assert bytes_a_token([tmp_path], CorpusConfig(), minilm) == USUAL_BYTES_A_TOKEN
+    assert file_bytes([tmp_path], CorpusConfig()) > 25_600
+    (tmp_path / "f.txt").write_text("Words that can be read after all. " * 10)
+    assert bytes_a_token([tmp_path], CorpusConfig(), minilm) != USUAL_BYTES_A_TOKEN
+
+
+def test_packed_files_count_as_what_they_become(tmp_path: Path) -> None:
+    text = b"all of this is said again and again\n" * 300
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(text[:8]))
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(bytes(random.Random(0).choices(text, k=9000))))
+    assert file_bytes([tmp_path / "b.txt.gz"], CorpusConfig()) == 9000
+    assert file_bytes([tmp_path / "a.txt.gz"], CorpusConfig()) == 3 * (tmp_path / "a.txt.gz").stat().st_size
+
+
+def start_recipe(base_model: Path, **start: object) -> Recipe:
+    stage = {"objective": {"kind": "masked_language"}}
+    return parse_recipe({"model": {"base": str(base_model)}, "stages": [stage], "start": start}, "test")
+
+
+def test_tokens_that_a_vocabulary_saves_shorten_what_comes_after_it(
+    base_model: Path, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("corpusmith.pipeline.plan.encoding_speed", lambda *_: 1000.0)
+    recipe = start_recipe(base_model, vocabulary={"kind": "replace"}).with_overrides({"budget.minutes": 6000})
+    found = []
+    for saved in (0.0, 0.5):
+        decision = Decision(ReplaceConfig(), "measured", 100_000, saved, 100)
+        plan = make_plan([notes], recipe, tmp_path / "out", decision)
+        found.append({step["step"]: step["seconds"] or 0 for step in plan})
+    before, after = found
+    assert before["base"] == after["base"] == 100
+    assert after["trained"] == pytest.approx(before["trained"] / 2)
+    assert after["stage-1"] == pytest.approx(before["stage-1"] / 2)
+
+
+def test_a_vocabulary_of_a_small_corpus_takes_seconds(base_model: Path, notes: Path, tmp_path: Path) -> None:
+    plan = make_plan([notes], start_recipe(base_model, vocabulary={"kind": "replace"}), tmp_path / "out")
+    assert 5 <= next(step["seconds"] or 0 for step in plan if step["step"] == "vocabulary") < 6
+
+
+@pytest.mark.parametrize(("kind", "advised"), [("stack", True), ("interleave", False)])
+def test_stacking_comes_with_the_advice_of_those_who_measured_it(
+    base_model: Path, notes: Path, tmp_path: Path, kind: str, advised: bool
+) -> None:
+    recipe = start_recipe(base_model, layers=4, growth=[{"kind": kind}])
+    note = next(step["note"] for step in make_plan([notes], recipe, tmp_path / "out") if step["step"] == "growth")
+    assert ("Du et al. (2024) first train a model with 4 times fewer layers" in note) == advised
+    assert ("5% of the FLOPs" in note) == advised

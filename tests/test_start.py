@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,25 +12,25 @@ from corpusmith.artefact import read_manifest
 from corpusmith.errors import ModelError, RecipeError
 from corpusmith.model.huggingface import load_checkpoint
 from corpusmith.pipeline import build
+from corpusmith.pipeline.chain import Silent
 from corpusmith.pipeline.plan import make_plan
-from corpusmith.pipeline.settle import decide_growth, decide_vocabulary, settle, wanted_shape
+from corpusmith.pipeline.settle import (
+    decide_growth,
+    decide_vocabulary,
+    learner_for,
+    settle,
+    settle_measured,
+    shapes_on_the_way,
+    wanted_shape,
+)
+from corpusmith.pipeline.vocabulary import survey_vocabulary
 from corpusmith.recipe import parse_recipe, read_recipe
 from corpusmith.search import load
-from corpusmith.vocabulary.config import AutoConfig
+from corpusmith.vocabulary.config import AutoConfig, ExtendConfig, ReplaceConfig
+from corpusmith.vocabulary.decide import decide
+from corpusmith.vocabulary.make import make_tokenizer
 
 REPLACED = {"vocabulary": {"kind": "replace", "size": 400}, "transfer": {"kind": "subword"}}
-
-
-@pytest.fixture(scope="module")
-def documents(sentences: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("documents")
-    rng = np.random.default_rng(0)
-    with (folder / "notes.jsonl").open("w") as file:
-        for i in range(120):
-            text = " ".join(sentences[j] for j in rng.permutation(len(sentences))[:5])
-            title = f"Notes on {sentences[i % 24].split()[1]} case {i}"
-            file.write(json.dumps({"id": f"d{i}", "title": title, "text": f"{text} Number {i} ends here."}) + "\n")
-    return folder
 
 
 @pytest.mark.parametrize(
@@ -43,12 +42,16 @@ def test_a_model_over_another_vocabulary_is_trained_and_searches(
     from sentence_transformers import SentenceTransformer
 
     start = {"vocabulary": vocabulary, "transfer": {"kind": "subword"}}
-    build(documents, recipe=recipe_for(base_model, start=start), out=tmp_path / "out")
+    result = build(documents, recipe=recipe_for(base_model, start=start), out=tmp_path / "out")
     base, model = load_checkpoint(base_model), load_checkpoint(tmp_path / "out" / "model")
     assert model.tokenizer.size == model.encoder.config.vocabulary_size != base.tokenizer.size
     facts = read_manifest(tmp_path / "out" / "steps" / "vocabulary").facts
     assert facts["entries"] == model.tokenizer.size
     assert facts["tokens_saved"] > 0
+    done = "extended" if vocabulary["kind"] == "extend" else "replaced"
+    verdict = " ".join(result.summary["verdict"])
+    assert f"the adapted model alone ({done} vocabulary, trained) scores " in verdict
+    assert f"The vocabulary has {facts['entries']} entries and cuts the passages into" in verdict
     searcher = load(tmp_path / "out")
     assert searcher.search("blood pressure", k=3)
     exported = SentenceTransformer(str(tmp_path / "out" / "model"), device="cpu")
@@ -57,7 +60,8 @@ def test_a_model_over_another_vocabulary_is_trained_and_searches(
 
 def test_a_grown_model_is_trained_and_searches(base_model: Path, documents: Path, tmp_path: Path) -> None:
     start = {"layers": 4, "hidden_size": 64, "growth": [{"kind": "fpi"}, {"kind": "stack"}]}
-    build(documents, recipe=recipe_for(base_model, start=start), out=tmp_path / "out")
+    result = build(documents, recipe=recipe_for(base_model, start=start), out=tmp_path / "out")
+    assert any("alone (shape L4-H64, trained) scores " in sentence for sentence in result.summary["verdict"])
     config = load_checkpoint(tmp_path / "out" / "model").encoder.config
     assert (config.layers, config.hidden_size, config.intermediate_size) == (4, 64, 128)
     assert load(tmp_path / "out").search("blood pressure", k=3)
@@ -97,7 +101,7 @@ def test_what_is_left_open_is_decided_by_the_documents_and_written_down(
     assert recipe.start.is_open
     settled = settle(recipe, [documents])
     assert not settled.start.is_open
-    assert "tokens a word" in settled.start.reason
+    assert "fewer than the 50,000 that new pieces" in settled.start.reason
     result = build(documents, recipe=recipe, out=tmp_path / "out")
     assert read_recipe(tmp_path / "out" / "recipe.toml") == settled
     assert any(settled.start.reason in sentence for sentence in result.summary["verdict"])
@@ -110,13 +114,71 @@ def test_a_vocabulary_of_another_language_is_replaced_and_a_familiar_one_kept(
     recipe = parse_recipe({"stages": [STAGE], "start": "auto"}, "test")
     words = ["Rechtsverordnung", "Bundesministerium", "Zustimmung", "Geltungsbereich", "Vorschriften", "Anwendung"]
     rng = np.random.default_rng(0)
-    (tmp_path / "laws.txt").write_text("\n\n".join(" ".join(rng.choice(words, 40)) for _ in range(200)))
-    (tmp_path / "plain.txt").write_text("\n\n".join(["This is what the people say when they have the time."] * 200))
+    (tmp_path / "laws.txt").write_text("\n\n".join(" ".join(rng.choice(words, 40)) for _ in range(1500)))
+    (tmp_path / "plain.txt").write_text("\n\n".join(["This is what the people say when they have the time."] * 5000))
     chosen = {
         name: decide_vocabulary(AutoConfig(), recipe, [tmp_path / f"{name}.txt"], minilm)[0].kind
         for name in ("laws", "plain")
     }
     assert chosen == {"laws": "replace", "plain": "keep"}
+
+
+def test_a_corpus_too_small_to_learn_pieces_from_keeps_its_vocabulary(tmp_path: Path) -> None:
+    minilm = load_checkpoint("all-MiniLM-L6-v2")
+    recipe = parse_recipe({"stages": [STAGE], "start": "auto"}, "test")
+    (tmp_path / "laws.txt").write_text("Die Rechtsverordnung bedarf der Zustimmung des Bundesministeriums.\n\n" * 10)
+    options, reason = decide_vocabulary(AutoConfig(), recipe, [tmp_path / "laws.txt"], minilm)
+    assert options.kind == "keep"
+    assert "fewer than the 50,000" in reason
+
+
+AMHARIC = "የሰው ልጅ ሁሉ ሲወለድ ነጻና በክብርና በመብትም እኩልነት ያለው ነው።"
+"""The first sentence of the Universal Declaration of Human Rights."""
+
+
+@pytest.mark.parametrize("lines", [40, 8000])
+def test_a_script_that_the_base_has_never_seen_gets_a_byte_level_vocabulary(lines: int, tmp_path: Path) -> None:
+    minilm = load_checkpoint("all-MiniLM-L6-v2")
+    recipe = parse_recipe({"stages": [STAGE], "start": "auto"}, "test")
+    (tmp_path / "rights.txt").write_text("\n\n".join([AMHARIC] * lines))
+    options, reason = decide_vocabulary(AutoConfig(), recipe, [tmp_path / "rights.txt"], minilm)
+    assert options == ReplaceConfig(algorithm="bpe")
+    assert "100.0% of the words are unknown" in reason
+    tokenizer = make_tokenizer(options, minilm.tokenizer, [AMHARIC] * 10, 0)
+    (ids,) = tokenizer.encode([AMHARIC])
+    assert tokenizer.unk not in ids
+    assert tokenizer.decode(ids) == AMHARIC
+
+
+def test_the_reason_gives_the_numbers_of_what_was_really_learned(tmp_path: Path) -> None:
+    minilm = load_checkpoint("all-MiniLM-L6-v2")
+    recipe = parse_recipe({"stages": [STAGE], "start": "auto", "corpus": {"passage_words": 400}}, "test")
+    words = ["Rechtsverordnung", "Zustimmung", "the", "of", "and", "to", "in", "was", "is", "for", "he", "on"]
+    rng = np.random.default_rng(0)
+    (tmp_path / "mixed.txt").write_text("\n\n".join(" ".join(rng.choice(words, 40)) for _ in range(1500)))
+    decision = decide(learner_for(AutoConfig(), recipe, [tmp_path / "mixed.txt"], minilm))
+    assert decision.options.kind == "extend"
+    assert f"{decision.new_rows} more pieces save" in decision.reason
+    assert 2 <= decision.new_rows <= 10
+    assert "of a passage of 400 words" in decision.reason
+    assert "beyond the 254 tokens that the model reads, with the new vocabulary" in decision.reason
+    assert decision.corpus_tokens == pytest.approx(1500 * 40 * (10 + 10) / 12, rel=0.5)
+
+
+def test_the_command_and_a_build_measure_alike(documents: Path, base_model: Path) -> None:
+    recipe = recipe_for(base_model, start="auto")
+    _, decision = survey_vocabulary([documents], recipe, ExtendConfig(pieces=3), ReplaceConfig(size=300))
+    assert decision == settle_measured(recipe, [documents]).decision
+
+
+def test_a_large_corpus_is_not_taken_for_the_part_of_it_that_is_read(
+    documents: Path, base_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("corpusmith.pipeline.settle.READ_CHARACTERS", 2000)
+    base = load_checkpoint(base_model)
+    sample = learner_for(AutoConfig(), recipe_for(base_model, start="auto"), [documents], base).sample
+    assert sample.characters < 3000
+    assert sample.total_characters == pytest.approx((documents / "notes.jsonl").stat().st_size, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -128,12 +190,49 @@ def test_a_vocabulary_of_another_language_is_replaced_and_a_familiar_one_kept(
         ({"hidden_size": 64}, ("fpi",)),
         ({"hidden_size": 16, "layers": 4}, ("slice_width", "identity")),
         ({"hidden_size": 64, "layers": 1}, ("choose_layers", "fpi")),
+        ({"hidden_size": 16, "intermediate_size": 128}, ("slice_width", "fpi")),
     ],
 )
 def test_operators_follow_from_the_two_shapes(base_model: Path, wanted: dict, kinds: tuple[str, ...]) -> None:
     config = load_checkpoint(base_model).encoder.config
     start = recipe_for(base_model, start={"growth": "auto"} | wanted).start
-    assert tuple(options.kind for options in decide_growth(config, wanted_shape(config, start))) == kinds
+    shape = wanted_shape(config, start)
+    operators = decide_growth(config, shape)
+    assert tuple(options.kind for options in operators) == kinds
+    assert [config, *shapes_on_the_way(operators, config, shape)][-1] == shape
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ({"hidden_size": 64}, "is made by fpi, which keeps what the model computes"),
+        ({"hidden_size": 64, "layers": 3}, "is made by fpi and identity, which keep what the model computes"),
+        ({"hidden_size": 48}, "fpi does not keep what the model computes (hidden_size = 64 would)"),
+        ({"layers": 1}, "choose_layers does not keep what the model computes"),
+        ({"layers": 4, "growth": [{"kind": "stack"}]}, "stack does not keep what the model computes"),
+    ],
+)
+def test_the_reason_says_whether_operators_keep_what_the_model_computes(
+    base_model: Path, wanted: dict, said: str
+) -> None:
+    recipe = recipe_for(base_model, start={"growth": "auto"} | wanted)
+    settled = settle(recipe, [])
+    assert said in settled.start.reason
+    assert settle(settled, []) == settled
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ({"heads": 1}, "head_size is 16, and 32 is wanted"),
+        ({"hidden_size": 40, "heads": 3}, r"3 heads do not divide a hidden size of 40 evenly.*\(2, 4\)"),
+        ({"hidden_size": 27, "heads": 3}, "which they do not divide evenly"),
+        ({"layers": 5, "growth": [{"kind": "stack"}]}, "multiple of 2"),
+    ],
+)
+def test_a_shape_that_operators_cannot_make_ends_the_plan(base_model: Path, wanted: dict, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        settle(recipe_for(base_model, start={"growth": "auto"} | wanted), [])
 
 
 @pytest.mark.parametrize(
@@ -168,3 +267,27 @@ def test_operators_that_do_not_make_the_shape_are_named(
 ) -> None:
     with pytest.raises((RecipeError, ModelError), match=said):
         build(documents, recipe=recipe_for(base_model, start=start), out=tmp_path / "out")
+
+
+class Listener(Silent):
+    """Remembers what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text.strip())
+
+
+def test_what_a_model_does_not_read_is_said_kept_and_reported(
+    base_model: Path, sentences: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text(" ".join(sentences * 3))
+    listener = Listener()
+    recipe = recipe_for(base_model, stages=False, search={"model": "auto"})
+    built = build(tmp_path / "notes.txt", recipe=recipe, out=tmp_path / "out", watcher=listener)
+    facts = read_manifest(tmp_path / "out" / "steps" / "tokens").facts
+    assert facts["beyond"] > 0.3
+    assert "corpus.passage_words = " in facts["note"]
+    assert facts["note"] in listener.said
+    assert facts["note"] in built.summary["verdict"]

@@ -8,7 +8,8 @@ test queries themselves, is the one to beat: the comparison favours the other si
 
     CORPUSMITH_DATA=DATA python -m benchmarks.claims.default_preset --minutes 20 --work WORK
 
-A collection that is already built in WORK is not built again. Results go to benchmarks/results/default_preset.json.
+A collection that is already built in WORK is not built again. Results go to benchmarks/results/default_preset.json;
+collections that stand there by the same recipe and minutes stay beside those asked for now.
 """
 
 from __future__ import annotations
@@ -122,13 +123,22 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS / "default_preset.json")
     arguments = parser.parse_args()
     data = Path(os.environ["CORPUSMITH_DATA"]) / "retrieval"
-    found = {}
+    found = measured_before(arguments)
     for name in arguments.collections:
         found[name] = measure_collection(data / name, arguments.work, arguments.minutes, arguments.recipe)
         write(found, arguments)
     for name, entry in found.items():
         difference = entry["built_against_best"]
         print(f"{name:16} best start {entry['best_starting_point']}: {difference}")
+
+
+def measured_before(arguments: argparse.Namespace) -> dict:
+    """The collections in the file of results, if they were measured in the same way."""
+    if not arguments.results.exists():
+        return {}
+    content = json.loads(arguments.results.read_text(encoding="utf-8"))
+    same = (content["recipe"], content["minutes"]) == (arguments.recipe, arguments.minutes)
+    return content["collections"] if same else {}
 
 
 def write(found: dict, arguments: argparse.Namespace) -> None:

@@ -49,14 +49,13 @@ from corpusmith.vocabulary.train import train_tokenizer
 FILE = RESULTS / "growth.json"
 TOKENIZER = "all-MiniLM-L6-v2"
 """Whose special tokens and normalisation the corpus's vocabulary has."""
-ENTRIES = 8000
 HELD_OUT = 128
 """Passages whose loss is asked."""
 MASKED: Fragment = {"kind": "masked_language"}
 TWO_STAGES: Fragment = {"kind": "substructures", "objective": MASKED}
 
-NARROW = {"hidden_size": 128, "heads": 2, "intermediate_size": 512}
-SHALLOW = {"layers": 2}
+NARROW = {"hidden_size": 0.5, "heads": 0.5, "intermediate_size": 0.5}
+SHALLOW = {"layers": 0.5}
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Way:
     """A way from a small model to the large one.
 
     Attributes:
-        source: how the small model's shape differs from the large one's.
+        source: how large the small model is, as shares of the large one's sizes where it is smaller.
         growth: the operators.
         share: FLOPs of the small model's training, as a share of the large one's.
         paper: what it reports.
@@ -72,7 +71,7 @@ class Way:
         objective: what the grown model is trained with.
     """
 
-    source: dict[str, int]
+    source: dict[str, float]
     growth: tuple[Fragment, ...]
     share: float
     paper: str
@@ -105,7 +104,7 @@ WAYS = {
     ),
     "interleave": Way(SHALLOW, ({"kind": "interleave"},), SHORT, DEEPER, True),
     "depth up-scaling": Way(
-        {"layers": 3}, ({"kind": "depth_upscaling"},), SHORT, "SOLAR (Kim et al. 2023), no figure", True
+        {"layers": 0.75}, ({"kind": "depth_upscaling"},), SHORT, "SOLAR (Kim et al. 2023), no figure", True
     ),
     "fpi and stack": Way(NARROW | SHALLOW, ({"kind": "fpi"}, {"kind": "stack"}), LONG, "bert2BERT's depth by stacking"),
     "mixture": Way(
@@ -117,12 +116,14 @@ WAYS = {
 
 @dataclass(frozen=True)
 class Form:
-    """How much is measured: the corpus and how much of it, the large model, seeds, and FLOPs of its training."""
+    """How much is measured: the corpus and how much of it, the large model, entries of its vocabulary, seeds, and FLOPs
+    of its training."""
 
     name: str
     corpus: str
     documents: int
     large: dict[str, int]
+    entries: int
     seeds: int
     flops: float
     batch_tokens: int
@@ -130,9 +131,10 @@ class Form:
     evaluations: int
 
 
-LARGE = {"hidden_size": 256, "layers": 4, "heads": 4, "intermediate_size": 1024}
-QUICK = Form("quick", "trials", 600, LARGE, 3, 3e13, 2048, 1e-3, 16)
-FULL = Form("full", "trials", 3000, LARGE | {"layers": 6}, 3, 1e15, 8192, 7e-4, 40)
+TINY = {"hidden_size": 128, "layers": 4, "heads": 2, "intermediate_size": 512}
+SMALL = {"hidden_size": 256, "layers": 8, "heads": 4, "intermediate_size": 1024}
+QUICK = Form("quick", "trials", 200, TINY, 2000, 3, 1e13, 2048, 2e-3, 16)
+FULL = Form("full", "trials", 3000, SMALL, 8000, 3, 1e15, 8192, 7e-4, 40)
 FORMS = (QUICK, FULL)
 COUNTED = ("without the source", "with the source")
 """What a share saved counts: the small model's own training, or not."""
@@ -165,7 +167,8 @@ class Harness:
     def _seed(self, way: Way, seed: int) -> dict[str, Any]:
         form = self.form
         scratch = curve_of(self._run(self._fresh({}, seed), {}, MASKED, form.flops, seed))
-        source = self._run(self._fresh(way.source, seed), {}, MASKED, way.share * form.flops, seed)
+        smaller = {name: round(share * form.large[name]) for name, share in way.source.items()}
+        source = self._run(self._fresh(smaller, seed), {}, MASKED, way.share * form.flops, seed)
         spent = source.manifests["stage-1"].cost["flops"]
         shape = {name: form.large[name] for name in way.source}
         grown = self._run(
@@ -245,7 +248,7 @@ class Harness:
         from corpusmith.corpus.config import CorpusConfig
         from corpusmith.corpus.read import read
 
-        options = ReplaceConfig(size=ENTRIES)
+        options = ReplaceConfig(size=self.form.entries)
         sample = sample_documents(read([self.corpus()], CorpusConfig()), options.sample_characters, 0)
         return train_tokenizer(options, load_checkpoint(TOKENIZER).tokenizer, sample.texts)
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from corpusmith.errors import CorpusmithError
 
 if TYPE_CHECKING:
-    from corpusmith.pipeline import build, compare
+    from corpusmith.pipeline import build, compare, merge
     from corpusmith.search import load
 
 __version__ = "0.1.0"
-__all__ = ["CorpusmithError", "__version__", "build", "compare", "load"]
+__all__ = ["CorpusmithError", "__version__", "build", "compare", "load", "merge"]
 
-_LAZY = {"build": "corpusmith.pipeline", "compare": "corpusmith.pipeline", "load": "corpusmith.search"}
+_LAZY = dict.fromkeys(("build", "compare", "merge"), "corpusmith.pipeline") | {"load": "corpusmith.search"}
 
 
 def __getattr__(name: str) -> Any:

@@ -471,7 +471,7 @@ def refuse_mismatch(folder: Path, index: Manifest, model: Manifest) -> None:
     Raises:
         ArtefactError: they do not belong together.
     """
-    if index.parents.get(model.kind, model.digest) != model.digest:
+    if index.parents.get("model", model.digest) != model.digest:
         raise ArtefactError(f"in {folder} the index was made with another model than is there; run the build again.")
 
 

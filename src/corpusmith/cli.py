@@ -268,9 +268,11 @@ def vocabulary(
 ) -> None:
     """Show how a model's vocabulary cuts your documents.
 
-    Prints tokens per word, the share of words kept whole, what is unknown, the words that cost the most tokens, and
-    what one pass of the documents takes: with the base's vocabulary, with more pieces added to it, and with one
-    learned from the documents alone. Nothing is trained but tokenizers, and nothing is written.
+    Prints tokens per word, the share of words kept whole, what is unknown, the words that cost the most tokens, what
+    of a passage the model does not read, and what one pass of the documents takes: with the base's vocabulary, with
+    more pieces added to it, and with one learned from the documents alone. Pieces are learned from every second
+    document and measured on the others. How far the documents are from general text, and what a build with
+    start = "auto" would do, stand below. Nothing is trained but tokenizers, and nothing is written.
 
     \b
     Examples:
@@ -289,11 +291,62 @@ def vocabulary(
         None, None, None, [*(settings or []), *([f"model.base={json.dumps(base)}"] if base else [])], False
     )
     replace = ReplaceConfig(algorithm=cast("Algorithm", algorithm), size=size)
-    report = survey_vocabulary(paths, recipe, ExtendConfig(pieces=pieces), replace)
+    report, decision = survey_vocabulary(paths, recipe, ExtendConfig(pieces=pieces), replace)
     if as_json:
-        print(json.dumps(report.to_json(), ensure_ascii=False))
+        print(json.dumps(report.to_json() | {"auto": decision.to_json()}, ensure_ascii=False))
     else:
         print_fertility(report, console)
+        say(console, f'A build with start = "auto" would {decision.options.kind} it: {decision.reason}.')
+
+
+@app.command()
+def merge(
+    models: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="MODEL...", parser=_path, help="Builds' folders, or folders with a model; two or more of one start."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", parser=_path, help="A new folder, for the model they become.")
+    ],
+    align: Annotated[
+        bool,
+        typer.Option("--align", help="First put the units of each further model in the order of the first model's."),
+    ] = False,
+    greedy: Annotated[
+        Path | None,
+        typer.Option(
+            "--greedy",
+            metavar="DIR",
+            parser=_path,
+            help="Take only models that help, by dense nDCG@10 on the held-out validation queries of this finished "
+            "build.",
+        ),
+    ] = None,
+) -> None:
+    """Make one model of several by averaging their weights.
+
+    The mean of models that were trained from one start (with other seeds, rates or objectives) is often as good as the
+    best of them, at the cost of one. It loads in transformers and sentence-transformers, and can be the base of a
+    recipe. A masked-language head is kept where all have one.
+
+    With --greedy the best model is taken first, and of the others each that does not lower the score. Builds that judge
+    and builds that are judged should be of the same documents with the same seed: they hold out the same queries. The
+    score reached is what the choice was made by, not a measure of its quality.
+
+    \b
+    Examples:
+      corpusmith merge papers-mlm papers-retromae --out papers-mean
+      corpusmith merge run1 run2 run3 --greedy run1 --out best
+    """
+    from corpusmith.pipeline import merge as merge_models
+    from corpusmith.progress import TerminalWatcher
+
+    with TerminalWatcher(console) as watcher:
+        result = merge_models(models, out, align, greedy, watcher)
+    say(console, f"{len(result.taken)} of {len(models)} models taken: {', '.join(result.taken)}")
+    say(console, f"Their mean: {out}" if len(result.taken) > 1 else f"The model: {out}")
 
 
 @app.command()
@@ -436,15 +489,14 @@ def encode(
     from corpusmith.artefact import digest_json
     from corpusmith.model.arithmetic import best_device
     from corpusmith.model.huggingface import load_checkpoint
-    from corpusmith.pipeline.workspace import fingerprint
+    from corpusmith.pipeline.workspace import fingerprint, model_folder
     from corpusmith.progress import TerminalWatcher
     from corpusmith.retrieval.encoding import Encoding, make_retriever
     from corpusmith.retrieval.vectors import encode_to_file
 
     _refuse_to_replace(out, folder, texts)
-    model = folder / "model" if (folder / "model").is_dir() else folder
     lines = _lines(texts)
-    checkpoint = load_checkpoint(model).to(best_device())
+    checkpoint = load_checkpoint(model_folder(folder)).to(best_device())
     method = Encoding.open(folder / "index").method
     retriever = make_retriever(checkpoint, method)
 
@@ -535,15 +587,16 @@ def _build(
     from corpusmith.pipeline import build
     from corpusmith.pipeline.outputs import refuse_to_overwrite
     from corpusmith.pipeline.plan import make_plan
-    from corpusmith.pipeline.settle import settle
+    from corpusmith.pipeline.settle import settle_measured
     from corpusmith.progress import TerminalWatcher
     from corpusmith.report.terminal import print_evaluation, print_plan
 
     refuse_to_overwrite(out, paths, [recipe], [recipe_file] if recipe_file else [])
-    recipe = settle(recipe, paths)
+    settled = settle_measured(recipe, paths)
+    recipe = settled.recipe
     if recipe.start.reason:
         say(console, f"Start: {recipe.start.reason}.")
-    plan = make_plan(paths, recipe, out)
+    plan = make_plan(paths, recipe, out, settled.decision)
     print_plan(plan, console)
     _warn_of_scarcity(plan, out)
     if dry_run:

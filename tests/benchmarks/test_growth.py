@@ -39,12 +39,11 @@ def test_a_way_is_measured_against_the_large_model_from_scratch(
             text = " ".join(sentences[j] for j in rng.permutation(len(sentences))) + f" Number {i} ends here."
             file.write(json.dumps({"id": str(i), "title": f"Case {i}", "text": text}) + "\n")
     monkeypatch.setattr(growth, "TOKENIZER", str(base_model))
-    monkeypatch.setattr(growth, "ENTRIES", 300)
     monkeypatch.setattr(growth, "HELD_OUT", 8)
-    form = Form("tiny", "tiny", 80, LARGE, 2, 4e9, 512, 1e-3, 4)
+    form = Form("tiny", "tiny", 80, LARGE, 300, 2, 4e9, 512, 1e-3, 4)
     harness = Harness(tmp_path, tmp_path / "work", form)
     (tmp_path / "work").mkdir()
-    found = harness.measure("stack", Way({"layers": 2}, ({"kind": "stack"},), 0.25, "", counted=True))
+    found = harness.measure("stack", Way({"layers": 0.5}, ({"kind": "stack"},), 0.25, "", counted=True))
     assert len(found["by_seed"]) == 2
     for seed in found["by_seed"]:
         assert seed["scratch"][-1][0] == pytest.approx(4e9, rel=0.3)

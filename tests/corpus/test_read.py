@@ -218,6 +218,43 @@ def test_installed_documentation_takes_no_paths(tmp_path):
         read([tmp_path], CorpusConfig(source="installed-docs"))
 
 
+ONCE_FATAL = {
+    "an encoding of Python's own": (
+        "a.html",
+        '<meta charset="idna"><p>Größe und Höhe der Säle</p>'.encode("cp1252"),
+    ),
+    "another one": ("a.html", '<meta charset="punycode"><p>Größe und Höhe der Säle</p>'.encode("cp1252")),
+    "a number without end": ("a.html", f"{'<b>' * 2100}{TEXT} &#{'9' * 5000};".encode()),
+    "directives in directives": ("a.rst", "".join(" " * i + ".. note:: x\n" for i in range(1100)).encode()),
+}
+
+
+@pytest.mark.parametrize("case", ONCE_FATAL)
+def test_one_odd_file_is_read_and_the_others_too(tmp_path, case):
+    name, data = ONCE_FATAL[case]
+    (tmp_path / name).write_bytes(data)
+    (tmp_path / "b.txt").write_text(TEXT)
+    assert ids(read_all(tmp_path)) == [name, "b.txt"]
+
+
+def test_a_limit_beyond_any_file_is_a_limit_too(tmp_path):
+    write(tmp_path, a_dot_csv=f"id,text\n1,{TEXT.replace(',', '')}\n")
+    assert ids(read_all(tmp_path, maximum_document_bytes=10**19)) == ["1"]
+
+
+@pytest.mark.parametrize("error", [ValueError("odd"), RecursionError("deep"), UnicodeError("no code")])
+def test_what_no_reader_foresaw_costs_its_file_and_not_the_others(tmp_path, monkeypatch, error):
+    def fail(file, config):
+        raise error
+        yield
+
+    monkeypatch.setitem(READERS, ".md", fail)
+    write(tmp_path, a_dot_md=TEXT, b_dot_txt=TEXT)
+    dropped, document = read_all(tmp_path)
+    assert (dropped.id, document.id) == ("a.md", "b.txt")
+    assert dropped.reason == f"cannot be read: {type(error).__name__}: {error}"
+
+
 SEEDS = {
     ".jsonl": b'{"id": 1, "title": "a", "text": "b"}\n',
     ".csv": b'id,text\n1,"a"\n',

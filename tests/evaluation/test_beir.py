@@ -126,3 +126,32 @@ def test_missing_files_are_named_with_what_is_there(tmp_path: Path) -> None:
         read_beir(tmp_path)
     with pytest.raises(EvaluationError, match=r"no judgements for the split 'train' .*; found test"):
         read_beir(beir(tmp_path), "train")
+
+
+def test_damaged_compression_and_endless_lines_are_refused(tmp_path: Path) -> None:
+    folder = beir(tmp_path)
+    text = (folder / "queries.jsonl").read_bytes()
+    (folder / "queries.jsonl").unlink()
+    packed = bytearray(gzip.compress(text * 100))
+    packed[20:40] = bytes(20)
+    (folder / "queries.jsonl.gz").write_bytes(packed)
+    with pytest.raises(EvaluationError, match=r"queries\.jsonl\.gz cannot be read"):
+        read_beir(folder)
+    (folder / "queries.jsonl.gz").write_bytes(gzip.compress(b" " * 50_000_000))
+    with pytest.raises(EvaluationError, match=r"line 1 is longer than 1,000,000 characters"):
+        read_beir(folder)
+
+
+def test_texts_that_utf8_cannot_hold_are_mended(tmp_path: Path) -> None:
+    query_set = read_beir(beir(tmp_path, [{"_id": "q1", "text": "\ud800 heart"}], "q1\td1\t1\n"))
+    assert query_set.queries == {"q1": "\ufffd heart"}
+
+
+def test_judgements_that_cannot_be_read_are_not_taken_for_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    folder = beir(tmp_path)
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(EvaluationError, match="qrels cannot be read: Permission denied"):
+        splits(folder)

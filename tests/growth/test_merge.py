@@ -90,6 +90,8 @@ def test_models_whose_weights_mean_something_else_are_refused(near: Any, model: 
         uniform_soup([])
     with pytest.raises(ModelError, match=r"different shapes \(L3-H24, L4-H24\)"):
         uniform_soup([one, model(shape("bert", layers=4))])
+    with pytest.raises(ModelError, match=r"different shapes \(intermediate_size 48, 60\)"):
+        uniform_soup([one, model(shape("bert", intermediate_size=60))])
     words = {"[CLS]": 0, "[SEP]": 1, "[UNK]": 2, "a": 3}
     other = Tokenizer(tokenizers.Tokenizer(tokenizers.models.WordPiece(words, unk_token="[UNK]")), {}, {})
     with pytest.raises(ModelError, match="near 1 and near 2 have different tokenizers"):

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 from tests.growth.examples import CASES, Example, operator, shapes
+from tests.training.interrupted import assert_trains_resumes_and_exports
 
 from corpusmith.growth.base import GrowthInput, grown_checkpoint
-from corpusmith.model.huggingface import export_checkpoint, load_checkpoint
 
 
 def weights(checkpoint: Any) -> dict[str, torch.Tensor]:
@@ -54,28 +54,11 @@ def test_growing_again_gives_the_same_model(kind: str, example: Example, family:
 
 
 @pytest.mark.parametrize(("kind", "example", "family"), CASES)
-def test_a_grown_model_is_exported_and_loaded_again(
-    kind: str, example: Example, family: str, grow: Any, batch: Any, tmp_path: Path
+def test_whatever_comes_out_trains_on_resumes_and_is_exported(
+    kind: str, example: Example, family: str, grow: Any, masked_loss: Any, tiny_data: Any, tmp_path: Path
 ) -> None:
     _, grown = grow(kind, example, family)
-    export_checkpoint(grown, tmp_path, with_head=True)
-    again = load_checkpoint(tmp_path)
-    assert (again.max_tokens, again.pooling) == (grown.max_tokens, grown.pooling)
-    assert all(torch.equal(w, weights(again)[name]) for name, w in weights(grown).items())
-    torch.testing.assert_close(again.encoder(batch), grown.encoder(batch))
-
-
-@pytest.mark.parametrize(("kind", "example", "family"), CASES)
-def test_a_grown_model_trains_on(kind: str, example: Example, family: str, grow: Any, masked_loss: Any) -> None:
-    _, grown = grow(kind, example, family)
     loss = masked_loss(grown.encoder.config)
-    parameters = [*grown.encoder.parameters(), *grown.head.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=1e-3)
-    losses = []
-    for step in range(6):
-        found = loss(grown.encoder, grown.head, step)
-        losses.append(float(found.detach()))
-        found.backward()
-        optimiser.step()
-        optimiser.zero_grad()
-    assert losses[-1] < losses[0]
+    trained = assert_trains_resumes_and_exports(grown, tiny_data, tmp_path)
+    before, after = (loss(checkpoint.encoder, checkpoint.head, 0).item() for checkpoint in (grown, trained))
+    assert after < before

@@ -98,3 +98,46 @@ def test_any_bytes_in_any_place_are_a_sentence_or_a_model(
         load_and_use(folder)
     finally:
         shutil.copy(base_model / name, folder / name)
+
+
+ODD: dict[str, tuple[str, tuple, Any, str]] = {
+    "fewer than no segments": ("config.json", ("type_vocab_size",), -1, "type_vocab_size = -1"),
+    "segments beyond counting": ("config.json", ("type_vocab_size",), 10**30, "type_vocab_size = 1000"),
+    "a NUL in a path": ("modules.json", (1, "path"), "a\0b", "a path that cannot be"),
+    "half a character in a path": ("modules.json", (1, "path"), "\ud900", "a path that cannot be"),
+    "a number for a prompt": ("config_sentence_transformers.json", ("prompts",), {"query": 5}, "the prompt 'query'"),
+    "a list for a prompt": ("config_sentence_transformers.json", ("prompts",), {"passage": ["x"]}, "prompt 'passage'"),
+    "half a character": ("config_sentence_transformers.json", ("prompts",), {"query": "\ud800"}, "prompt 'query'"),
+    "a novel": ("config_sentence_transformers.json", ("prompts",), {"query": "a " * 9000}, "10,000 characters"),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_an_odd_value_is_named_when_the_model_is_loaded(case: str, folder: Path, base_model: Path) -> None:
+    name, path, value, message = ODD[case]
+    content = json.loads((base_model / name).read_text(encoding="utf-8"))
+    try:
+        (folder / name).write_text(json.dumps(replaced(content, path, value, remove=False)), encoding="utf-8")
+        with pytest.raises(ModelError, match=message):
+            load_checkpoint(folder)
+    finally:
+        shutil.copy(base_model / name, folder / name)
+
+
+def test_a_prompt_of_nothing_is_no_prompt(folder: Path, base_model: Path) -> None:
+    name = "config_sentence_transformers.json"
+    try:
+        (folder / name).write_text('{"prompts": {"query": "query: ", "document": null}}')
+        assert load_checkpoint(folder).prompts == {"query": "query: "}
+    finally:
+        shutil.copy(base_model / name, folder / name)
+
+
+def test_junk_among_what_objectives_keep_is_named_when_the_model_is_loaded(folder: Path) -> None:
+    (folder / "objectives").mkdir()
+    (folder / "objectives" / "head.safetensors").write_bytes(b"junk" * 10)
+    try:
+        with pytest.raises(ModelError, match=r"head\.safetensors is damaged or no safetensors file"):
+            load_checkpoint(folder)
+    finally:
+        shutil.rmtree(folder / "objectives")

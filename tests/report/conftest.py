@@ -17,10 +17,10 @@ def system(key: str, name: str, mean: float) -> dict[str, Any]:
     }
 
 
-def comparison(key: str, difference: float, p_adjusted: float) -> Comparison:
+def comparison(key: str, difference: float, p_adjusted: float, against: str = "base-fusion") -> Comparison:
     return {
         "system": key,
-        "against": "base-fusion",
+        "against": against,
         "measure": "nDCG@10",
         "difference": difference,
         "low": difference - 0.02,
@@ -68,6 +68,7 @@ EVALUATION: Evaluation = {
         comparison("adapted", 0.007, 0.31),
         comparison("built", 0.029, 0.004),
     ],
+    "alone": comparison("adapted", 0.086, 0.0001, against="base"),
     "examples": [
         {
             "query": "FGF21 slows plaque formation",

@@ -44,14 +44,25 @@ def test_the_summary_survives_json_and_gives_the_same_page(summary):
 
 
 def test_a_difference_that_is_not_significant_is_never_called_better(summary, evaluation):
-    for comparison in evaluation["comparisons"]:
+    for comparison in [*evaluation["comparisons"], evaluation["alone"]]:
         comparison["p_adjusted"] = 0.2
     page = LexborHTMLParser(render(summary))
     findings = [node.text(strip=True) for node in page.css("td.finding > span")]
-    assert findings == ["not distinguishable"] * 4
+    assert findings == ["not distinguishable"] * 5
     headline = page.css_first(".headline b")
     assert headline is not None
     assert headline.text() == "+0.029, not distinguishable"
+
+
+def test_the_trained_model_alone_stands_apart_beside_the_base_as_it_was(summary, evaluation):
+    row = LexborHTMLParser(render(summary)).css_first("tbody.alone tr:last-child")
+    assert row is not None
+    assert " ".join(row.text(separator=" ").split()).startswith(
+        "adapted model +0.086 +0.066 to +0.106 better p < 0.001"
+    )
+    assert "from base model (all-MiniLM-L6-v2) as it was" in text_of(render(summary))
+    del evaluation["alone"]
+    assert "What start and training gave" not in text_of(render(summary))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from corpusmith.report.base import PlannedStep
 from corpusmith.report.terminal import print_chain, print_evaluation, print_fertility, print_plan
-from corpusmith.vocabulary.fertility import Fertility, FertilityReport, Gain, ImprovedWord, SplitWord
+from corpusmith.vocabulary.fertility import Fertility, FertilityReport, Gain, ImprovedWord, PassageLength, SplitWord
 
 HOSTILE = "[bold red]x[/bold red] [/] \x1b[35m \u202e"
 SHOWN = r"[bold red]x[/bold red] [/] \x1b[35m \u202e"
@@ -164,6 +164,16 @@ def test_lists_of_the_same_words_are_printed_once():
     assert "Measured on 1,612,345 words, 10,000,000 characters: the whole corpus." in words(whole)
     none = printed(print_fertility, replace(SURVEY, base=base, gains=(replace(first, improved=(other,)),)))
     assert "the costliest words" in none
+
+
+def test_what_a_model_does_not_read_and_the_distance_stand_below():
+    base = replace(fertility("base", 1.5, 100), beyond=0.466)
+    gain = Gain(replace(fertility("with 5 more pieces", 1.2, 90), beyond=0.1), 0.1, ())
+    survey = replace(SURVEY, base=base, gains=(gain,), passages=PassageLength(180, 254), distance=0.853)
+    text = words(printed(print_fertility, survey))
+    said = "Of a passage of 180 words, 46.6% lie beyond the 254 tokens that the model reads (with 5 more pieces: 10.0%)"
+    assert said in text
+    assert "Distance from general text: 0.85" in text
 
 
 def test_words_of_documents_are_shown_as_they_are():

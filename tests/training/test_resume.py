@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from tests.training.interrupted import PowerCut, cut_after
 
 from corpusmith.errors import ArtefactError
 from corpusmith.objective.config import (
@@ -30,10 +31,6 @@ from corpusmith.training.budget import BudgetConfig
 from corpusmith.training.log import Notice, StepRecord
 
 
-class PowerCut(BaseException):
-    """No code may catch it."""
-
-
 def ending(folder: Path) -> dict[str, bytes]:
     """Everything a finished run leaves that the seed determines: weights, moments, progress, log."""
     files = [*folder.glob("checkpoints/*/*"), folder / "log.jsonl"]
@@ -43,14 +40,6 @@ def ending(folder: Path) -> dict[str, bytes]:
 def loss_score(encoder) -> float:
     """A validation that depends on the weights: so the best step is known only by running."""
     return -float(encoder.embeddings.tokens.weight.abs().sum())
-
-
-def cut_after(step: int):
-    def report(record) -> None:
-        if isinstance(record, StepRecord) and record.step == step:
-            raise PowerCut
-
-    return report
 
 
 OPTIONS = {"checkpoint_minutes": 0, "validate": loss_score, "evaluations": 3, "held_out": 3, "tokens": 1200}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from corpusmith.vocabulary.config import ReplaceConfig
-from corpusmith.vocabulary.fertility import FertilityReport, count_units, report_fertility
+from corpusmith.vocabulary.fertility import FertilityReport, PassageLength, count_units, report_fertility
 from corpusmith.vocabulary.sample import TextSample
 from corpusmith.vocabulary.tokenizer import Tokenizer
 from corpusmith.vocabulary.train import train_tokenizer
@@ -58,6 +58,16 @@ def test_what_another_vocabulary_buys(small: Tokenizer, larger: Tokenizer) -> No
     assert (report.base.corpus_tokens, gain.fertility.corpus_tokens) == (8000, 4000)
     assert (report.base.seconds, gain.fertility.seconds) == (80, 40)
     assert gain.fertility.flops == pytest.approx(2e10)
+
+
+@pytest.mark.parametrize(("words", "beyond"), [(4, 0), (8, 0.5)])
+def test_what_a_model_does_not_read_of_a_passage_follows_from_its_length(
+    small: Tokenizer, words: int, beyond: float
+) -> None:
+    texts = sample("immune immune heart kidney")  # 8 tokens of 4 words
+    report = report_fertility(texts, "small", small, {}, passages=PassageLength(words, 8))
+    assert report.base.beyond == pytest.approx(beyond)
+    assert report_fertility(texts, "small", small, {}).base.beyond is None
 
 
 def test_more_tokens_are_a_negative_gain(small: Tokenizer, larger: Tokenizer) -> None:

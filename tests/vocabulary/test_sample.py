@@ -39,6 +39,28 @@ def test_the_same_seed_draws_the_same_and_another_draws_others() -> None:
     assert first != other
 
 
+def paragraphs(counts: dict[str, int]) -> list[Document]:
+    texts = {id: "\n\n".join(f"{id} says {number} things" for number in range(count)) for id, count in counts.items()}
+    return [Document(id, "", text) for id, text in texts.items()]
+
+
+def test_no_document_gives_texts_to_both_halves() -> None:
+    sample = sample_documents(paragraphs({"a": 5, "b": 1, "c": 4, "d": 3}), 10_000, seed=0)
+    learned, measured = sample.halves()
+    assert {text[0] for text in learned.texts} == {"a", "c"}
+    assert {text[0] for text in measured.texts} == {"b", "d"}
+    assert learned.characters + measured.characters == sample.characters
+    assert learned.total_characters == measured.total_characters == sample.total_characters
+
+
+def test_a_single_document_is_halved_by_its_paragraphs_and_a_single_text_not_at_all() -> None:
+    learned, measured = sample_documents(paragraphs({"a": 5}), 10_000, seed=0).halves()
+    assert (len(learned.texts), len(measured.texts)) == (3, 2)
+    assert not set(learned.texts) & set(measured.texts)
+    alone = sample_documents(paragraphs({"a": 1}), 10_000, seed=0)
+    assert alone.halves() == (alone, alone)
+
+
 def test_one_endless_text_is_cut() -> None:
     assert sample_texts(["x" * 100_000], 1000, seed=0).characters == 1000
 

@@ -158,3 +158,11 @@ def test_forking_after_tokenising_prints_no_warning(minilm_folder: Path) -> None
     environment = {key: value for key, value in os.environ.items() if key != "TOKENIZERS_PARALLELISM"}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize("value", ["null", '"yes"', "1"])
+def test_a_lower_case_that_is_neither_true_nor_false_is_named(value: str, tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\nword\n")
+    (tmp_path / "tokenizer_config.json").write_text(f'{{"do_lower_case": {value}}}')
+    with pytest.raises(ModelError, match=r"tokenizer_config.json says do_lower_case = .*; it must be true or false"):
+        Tokenizer.load(tmp_path)

@@ -157,16 +157,36 @@ def test_a_long_run_without_spaces_is_no_unknown_word(source: Callable[[str], To
     assert tokenizer.unk not in tokenizer.encode([text])[0]
 
 
-def test_an_uncased_base_drops_case_and_accents_unless_told_otherwise(minilm: Tokenizer) -> None:
+def test_an_uncased_base_drops_case_and_keeps_accents_unless_told_otherwise(minilm: Tokenizer) -> None:
     texts = ["Die Körperschaft prüft größere Übertragungen."] * 3
-    dropped, kept = (
-        train_tokenizer(options("wordpiece", **choices), minilm, texts)
-        for choices in ({}, {"strip_accents": False, "lowercase": False})
-    )
-    assert dropped.decode(dropped.encode(texts[:1])[0]).startswith("die korperschaft")
-    assert kept.decode(kept.encode(texts[:1])[0]).startswith("Die Körperschaft")
-    other = train_tokenizer(options("unigram"), minilm, texts)
-    assert other.decode(other.encode(texts[:1])[0]).startswith("die körperschaft")
+
+    def written(algorithm: str, **choices: Any) -> str:
+        tokenizer = train_tokenizer(options(algorithm, **choices), minilm, texts)
+        return tokenizer.decode(tokenizer.encode(texts[:1])[0])
+
+    for algorithm in ("wordpiece", "unigram", "bpe"):
+        assert written(algorithm).startswith("die körperschaft")
+        assert written(algorithm, lowercase=False).startswith("Die Körperschaft")
+        assert written(algorithm, strip_accents=True).startswith("die korperschaft")
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_vowel_signs_survive_an_uncased_base_unless_they_are_to_go(algorithm: str, minilm: Tokenizer) -> None:
+    text = SCRIPTS["Hindi"]
+    kept = train_tokenizer(options(algorithm), minilm, [text] * 10)
+    assert unmarked(kept.decode(kept.encode([text])[0])) == unmarked(text)
+    if algorithm != "bytes":
+        dropped = train_tokenizer(options(algorithm, strip_accents=True), minilm, [text] * 10)
+        assert "\u094d" in text  # the virama, a mark without width
+        assert "\u094d" not in dropped.decode(dropped.encode([text])[0])
+
+
+def test_a_base_of_the_same_kind_gives_its_normaliser_where_it_does_with_accents_what_is_wanted(
+    minilm: Tokenizer,
+) -> None:
+    own = minilm.backend.normalizer
+    taken = train_tokenizer(options("wordpiece", strip_accents=True), minilm, ["a word"]).backend.normalizer
+    assert taken.__getstate__() == own.__getstate__()
 
 
 def test_a_cased_base_keeps_case(source: Callable[[str], Tokenizer], domain: list[str]) -> None:

@@ -3,7 +3,8 @@
 `read` finds the files, hands each to the reader of its kind, and watches over what comes back: no document without
 text, none beyond the size limit, no string that cannot be encoded. A bad file or line never ends the run: it becomes a
 `Dropped` in its place. What ends it is what only the user can mend for the whole source: a path that does not exist, a
-table whose text column has an unknown name, a missing PDF reader.
+table whose text column has an unknown name, a missing PDF reader. Whatever else a reader stumbles over in a file (a
+ValueError, a RecursionError) drops the rest of that file.
 
 Ids are opaque strings. They come from the source (a field, a PubMed id) or are the file's path below the common root of
 all paths given, `path#n` for records without an id. They may look like paths or hold newlines and are never used as
@@ -123,6 +124,9 @@ def _read_file(file: SourceFile | Dropped, config: CorpusConfig) -> Iterator[Doc
     except OSError as error:
         refuse_machine_error(error, file.path)
         yield file.dropped(f"cannot be read: {error.strerror or error}")
+    except (ValueError, RecursionError) as error:  # what no reader foresaw costs its file, not the others
+        message = " ".join(str(error).split())[:200]
+        yield file.dropped(f"cannot be read: {type(error).__name__}: {message}")
 
 
 def digest_source(file: SourceFile) -> str:

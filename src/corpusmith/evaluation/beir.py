@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from corpusmith.corpus.read import encodable
 from corpusmith.errors import EvaluationError
 from corpusmith.evaluation.base import QuerySet
 
 HEADER = ("query-id", "corpus-id", "score")
 HIGHEST_GRADE = 1_000_000
+LONGEST_LINE = 1_000_000
 
 
 def is_beir(folder: Path) -> bool:
@@ -29,8 +32,16 @@ def is_beir(folder: Path) -> bool:
 
 
 def splits(folder: Path) -> list[str]:
-    """Names of the splits that have judgements, sorted."""
-    return sorted(path.stem for path in (folder / "qrels").glob("*.tsv") if path.is_file())
+    """Names of the splits that have judgements, sorted.
+
+    Raises:
+        EvaluationError: the folder of judgements cannot be read.
+    """
+    try:
+        paths = list((folder / "qrels").iterdir()) if (folder / "qrels").is_dir() else []
+        return sorted(path.stem for path in paths if path.suffix == ".tsv" and path.is_file())
+    except OSError as error:
+        raise EvaluationError(f"{folder / 'qrels'} cannot be read: {error.strerror or error}.") from error
 
 
 def read_beir(folder: Path, split: str = "test") -> QuerySet:
@@ -78,12 +89,16 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Numbered lines that are not blank."""
     try:
         with _open(path) as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), ""), 1):
+                if len(line) > LONGEST_LINE:
+                    raise EvaluationError(
+                        f"{path} line {number} is longer than {LONGEST_LINE:,} characters; no query is, shorten it."
+                    )
                 if line.strip():
                     yield number, line.rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise EvaluationError(f"{path} is not UTF-8 ({error.reason}); convert it and try again.") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise EvaluationError(f"{path} cannot be read: {error}.") from error
 
 
@@ -103,9 +118,10 @@ def _read_queries(path: Path) -> dict[str, str]:
         if not isinstance(record, dict) or not isinstance(record.get("text"), str) or "_id" not in record:
             found = ", ".join(map(repr, record)) if isinstance(record, dict) else type(record).__name__
             raise EvaluationError(f"{path} line {number}: expected an object with '_id' and 'text', found {found}.")
-        if str(record["_id"]) in texts:
+        query = encodable(str(record["_id"]))
+        if query in texts:
             raise EvaluationError(f"{path} line {number}: the query id {record['_id']!r} occurs a second time.")
-        texts[str(record["_id"])] = record["text"]
+        texts[query] = encodable(record["text"])
     return texts
 
 

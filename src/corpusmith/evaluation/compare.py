@@ -16,6 +16,7 @@ from corpusmith.corpus.store import Identifiers
 from corpusmith.evaluation.base import Measured, QuerySet
 from corpusmith.evaluation.measures import MEASURES, measure
 from corpusmith.evaluation.significance import bootstrap_interval, holm, paired_randomisation
+from corpusmith.index.documents import DocumentRanking
 from corpusmith.index.search import Candidates, Mode, SearchEngine, SearchSettings
 
 DEPTH = 100
@@ -60,26 +61,38 @@ def run_systems(
             ranking = system.engine.combine(candidates, DEPTH, system.settings, exclude)
         else:
             ranking = candidates.lexical if system.mode == "lexical" else candidates.dense
-        run = {
-            query: [document_ids[row] for row in documents[:DEPTH] if row >= 0]
-            for query, documents in zip(query_set.queries, ranking.documents, strict=True)
-        }
-        measured[system.key] = measure(query_set, run)
+        measured[system.key] = measured_ranking(query_set, ranking, document_ids)
     return measured
 
 
+def measured_ranking(query_set: QuerySet, ranking: DocumentRanking, document_ids: Identifiers) -> Measured:
+    """Per-query values of a ranking, a row a query in the order of the query set."""
+    run = {
+        query: [document_ids[row] for row in documents[:DEPTH] if row >= 0]
+        for query, documents in zip(query_set.queries, ranking.documents, strict=True)
+    }
+    return measure(query_set, run)
+
+
 def compare(
-    query_set: QuerySet, systems: Sequence[System], document_ids: Identifiers, kind: str, note: str, seed: int
+    query_set: QuerySet,
+    systems: Sequence[System],
+    document_ids: Identifiers,
+    kind: str,
+    note: str,
+    seed: int,
+    alone: tuple[str, str] | None = None,
 ) -> dict[str, Any]:
     """An evaluation as the report shows it (`report/base.py`): measures, intervals, paired tests.
 
     The last of the systems is the one whose gained and lost queries are shown. P-values are of the two-sided paired
-    randomisation test, adjusted by Holm over the systems compared.
+    randomisation test, adjusted by Holm over the systems compared. `alone` names two systems, the second of which is
+    set against the first in a test of its own: another question, which was asked before anything was measured.
     """
     measured = run_systems(systems, query_set, document_ids)
     starting = [system.key for system in systems if system.starting_point]
     baseline = max(starting, key=lambda key: measured[key].mean(DECIDING_MEASURE))
-    return {
+    evaluation = {
         "name": f"{query_set.name} {query_set.split}".strip(),
         "kind": kind,
         "note": " ".join([note, *query_set.notes]).strip(),
@@ -91,6 +104,9 @@ def compare(
         "examples": _examples(query_set, measured[baseline], measured[systems[-1].key]),
         "per_query": {key: values.values[DECIDING_MEASURE].round(6).tolist() for key, values in measured.items()},
     }
+    if alone is not None:
+        (evaluation["alone"],) = comparisons({name: measured[name] for name in alone}, alone[0], seed)
+    return evaluation
 
 
 def averaged(measured: Sequence[Measured]) -> Measured:

@@ -25,13 +25,14 @@ improves accuracy without increasing inference time", ICML, section 2, recipe 1.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import torch
 
 from corpusmith.errors import ModelError
 from corpusmith.growth.weights import Weights, model_of, weights_of
 from corpusmith.model.checkpoint import Checkpoint
+from corpusmith.model.config import EncoderConfig
 
 Score = Callable[[Checkpoint], float]
 """How good a model is, on data held out; higher is better."""
@@ -106,11 +107,12 @@ def check_alike(checkpoints: Sequence[Checkpoint]) -> None:
         raise ModelError("there is no model to average.")
     first, *others = checkpoints
     for other in others:
-        ours, theirs = first.encoder.config, other.encoder.config
-        if replace(theirs, initializer_range=ours.initializer_range) != ours:
+        ours = first.encoder.config
+        theirs = replace(other.encoder.config, initializer_range=ours.initializer_range)
+        if theirs != ours:
             raise ModelError(
-                f"{first.name} and {other.name} have different shapes (L{ours.layers}-H{ours.hidden_size}, "
-                f"L{theirs.layers}-H{theirs.hidden_size}), and only weights of one shape can be averaged."
+                f"{first.name} and {other.name} have different shapes ({_difference(ours, theirs)}), and only weights "
+                "of one shape can be averaged."
             )
         if first.tokenizer.fingerprint != other.tokenizer.fingerprint:
             raise ModelError(
@@ -122,3 +124,11 @@ def check_alike(checkpoints: Sequence[Checkpoint]) -> None:
                 f"{first.name} and {other.name} make their vectors differently ({first.pooling}, {other.pooling} "
                 "pooling, scaled or not); only models of one start can be averaged."
             )
+
+
+def _difference(ours: EncoderConfig, theirs: EncoderConfig) -> str:
+    """Wherein two shapes differ, in a few words."""
+    if (ours.layers, ours.hidden_size) != (theirs.layers, theirs.hidden_size):
+        return f"L{ours.layers}-H{ours.hidden_size}, L{theirs.layers}-H{theirs.hidden_size}"
+    name = next(field.name for field in fields(ours) if getattr(ours, field.name) != getattr(theirs, field.name))
+    return f"{name} {getattr(ours, name)}, {getattr(theirs, name)}"

@@ -42,6 +42,9 @@ from corpusmith.model.config import EncoderConfig
 from corpusmith.model.encoder import Encoder
 from corpusmith.model.heads import MaskedLanguageHead
 
+SLICED = ("hidden_size", "heads", "intermediate_size")
+"""What is sliced."""
+
 
 class SliceWidth(GrowthOperator):
     """A slice of the width; see the module's text."""
@@ -52,16 +55,25 @@ class SliceWidth(GrowthOperator):
         self.config = config
         self.steps = config.batches if config.by == "loss" else 0
 
+    def reaches(self, source: EncoderConfig, wanted: EncoderConfig) -> EncoderConfig:
+        """See the base class; what is to be larger is left to an operator that widens."""
+        sizes = {name: min(getattr(source, name), getattr(wanted, name)) for name in SLICED}
+        if sizes["hidden_size"] % sizes["heads"]:
+            raise ModelError(
+                f"a slice of {source.heads} heads in {source.hidden_size} dimensions would have {sizes['heads']} in "
+                f"{sizes['hidden_size']}, which they do not divide evenly; choose other sizes."
+            )
+        return replace(source, **sizes)
+
     def check(self, source: EncoderConfig, target: EncoderConfig) -> None:
         """See the base class."""
-        sizes = ("hidden_size", "heads", "intermediate_size", "head_size")
-        for name in sizes:
+        for name in (*SLICED, "head_size"):
             if getattr(target, name) > getattr(source, name):
                 raise ModelError(
                     f"a slice of the width is not wider than its source: {name} is {getattr(source, name)}, and "
                     f"{getattr(target, name)} is wanted."
                 )
-        taken_over = {"initializer_range": source.initializer_range} | {n: getattr(source, n) for n in sizes[:3]}
+        taken_over = {"initializer_range": source.initializer_range} | {n: getattr(source, n) for n in SLICED}
         if replace(target, **taken_over) != source:
             raise ModelError(
                 "a slice of the width changes hidden_size, heads and intermediate_size alone, and the shape wanted "

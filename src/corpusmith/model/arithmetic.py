@@ -72,9 +72,10 @@ def _read_choices(path: Path) -> dict[str, Precision]:
     return {key: choice for key, choice in content.items() if choice in DTYPES} if isinstance(content, dict) else {}
 
 
+@cache
 @torch.inference_mode()
 def product_rate(device: torch.device, precision: Precision) -> float:
-    """Floating-point operations a second of the best of a few products; takes about a tenth of a second."""
+    """Floating-point operations a second of the best of a few products, timed once a process (a tenth of a second)."""
     tokens, dtype = TOKENS.get(device.type, TOKENS["cpu"]), DTYPES[precision]
     generator = torch.Generator().manual_seed(0)
     input = torch.randn(tokens, WIDTH, generator=generator).to(device, dtype)

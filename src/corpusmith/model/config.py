@@ -36,6 +36,9 @@ LARGEST = {
 }
 """For each size its name in config.json and a value no encoder comes near: more is a damaged or hostile file."""
 
+MOST_TYPES = 10_000
+"""The same for `type_vocab_size`, which may also be 0."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderConfig:
@@ -95,7 +98,14 @@ class EncoderConfig:
         for name, (key, largest) in LARGEST.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= largest:
-                raise ModelError(f"config.json asks for {key} = {value!r}; it must be a whole number, 1 to {largest:,}")
+                raise ModelError(
+                    f"config.json asks for {key} = {value!r:.40}; it must be a whole number, 1 to {largest:,}"
+                )
+        if not 0 <= self.type_vocabulary_size <= MOST_TYPES:
+            raise ModelError(
+                f"config.json asks for type_vocab_size = {self.type_vocabulary_size!r:.40}; it must be a whole "
+                f"number, 0 to {MOST_TYPES:,}"
+            )
         if self.hidden_size % self.heads:
             raise ModelError(
                 f"config.json asks for {self.heads} attention heads in a hidden size of {self.hidden_size}; "

@@ -25,7 +25,15 @@ from corpusmith.model.encoder import Encoder
 from corpusmith.model.heads import MaskedLanguageHead
 from corpusmith.model.linear import Linear
 from corpusmith.model.pooling import Pooling
-from corpusmith.model.weights import PREFIXES, Sources, WeightFile, encoder_sources, head_sources, write_weights
+from corpusmith.model.weights import (
+    PREFIXES,
+    Sources,
+    WeightFile,
+    encoder_sources,
+    head_sources,
+    read_table,
+    write_weights,
+)
 from corpusmith.vocabulary.tokenizer import Tokenizer
 
 PACKAGED = {
@@ -39,6 +47,9 @@ PARTS, HEAD = "objectives", "head"
 file there of a masked-language head."""
 
 CLASS_NAMES = {"bert": "Bert", "roberta": "Roberta", "xlm-roberta": "XLMRoberta", "modernbert": "ModernBert"}
+
+LONGEST_PROMPT = 10_000
+"""Characters of a text that is put before queries or documents."""
 
 DOWNLOADED = ("*.json", "*.safetensors", "vocab.txt")
 
@@ -65,12 +76,12 @@ def load_checkpoint(name_or_folder: str | Path, allow_download: bool = False) ->
     Raises:
         ModelError: nothing is there, a file is missing or damaged, the architecture or an option is not supported, or
             weights, config and tokenizer do not fit each other.
-        ArtefactError: it is the model of a build, by its manifest, and a file is missing or changed.
+        ArtefactError: corpusmith has made it, by its manifest, and a file is missing or changed.
     """
     folder = _resolve(name_or_folder, allow_download)
     if has_manifest(folder):
         with contextlib.suppress(EarlierArtefactError, NewerArtefactError):  # their files are of the common format
-            open_artefact(folder, "model")
+            open_artefact(folder)
     modules = _SentenceModules.read(folder)
     content = _read_json(modules.transformer / "config.json")
     if not isinstance(content, dict):
@@ -89,6 +100,8 @@ def load_checkpoint(name_or_folder: str | Path, allow_download: bool = False) ->
         )
     encoder, head = _load_weights(modules.transformer, config, bool(content.get("tie_word_embeddings", True)))
     parts = {path.stem: path for path in sorted((folder / PARTS).glob("*.safetensors"))}
+    for path in parts.values():
+        read_table(path)  # damage is told now, by its name, and not when the finished model is opened
     if head is None and HEAD in parts:
         with torch.device("meta"):
             head = MaskedLanguageHead(config)
@@ -230,14 +243,17 @@ class _SentenceModules:
             found.max_tokens = length
         settings = _read_object(folder / "config_sentence_transformers.json")
         prompts, cut = settings.get("prompts"), settings.get("truncate_dim")
-        found.prompts = prompts if isinstance(prompts, dict) else {}
+        found.prompts = _prompts(prompts, folder / "config_sentence_transformers.json")
         if isinstance(cut, int) and cut > 0:
             found.cut = min(cut, found.cut or cut)
         return found
 
     def _read_module(self, folder: Path, module: dict[str, Any]) -> None:
         kind = str(module.get("type", "")).rpartition(".")[2]
-        place = (folder / str(module.get("path", ""))).resolve()
+        try:
+            place = (folder / str(module.get("path", ""))).resolve()
+        except (ValueError, OSError) as error:  # a NUL, half a surrogate pair, more characters than any path has
+            raise ModelError(f"{folder / 'modules.json'} names a module at a path that cannot be ({error})") from error
         if not place.is_relative_to(folder.resolve()):
             raise ModelError(f"{folder / 'modules.json'} points outside its folder ({module.get('path')!r})")
         if kind == "Transformer":
@@ -253,6 +269,32 @@ class _SentenceModules:
                 f"{folder / 'modules.json'} has a module of type {kind or 'unknown'}; "
                 "corpusmith reproduces Transformer, Pooling, Normalize and a Dense that cuts vectors"
             )
+
+
+def _prompts(content: Any, path: Path) -> dict[str, str]:
+    """The prompts by name; those that are nothing are left out.
+
+    Raises:
+        ModelError: one is no text, or longer than any instruction.
+    """
+    if not isinstance(content, dict):
+        return {}
+    prompts = {str(name): prompt for name, prompt in content.items() if prompt is not None}
+    for name, prompt in prompts.items():
+        if not isinstance(prompt, str) or not _is_text(name + prompt) or len(prompt) > LONGEST_PROMPT:
+            raise ModelError(
+                f"{path}: the prompt {name[:40]!r} must be a text of at most {LONGEST_PROMPT:,} characters; mend it "
+                "or take it out"
+            )
+    return prompts
+
+
+def _is_text(string: str) -> bool:
+    try:
+        string.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _pooling(path: Path) -> Pooling:

@@ -115,7 +115,7 @@ class WeightFile:
         self.path = path
         self._stored: dict[str, str] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
-        for stored, entry in _read_table(path).items():
+        for stored, entry in read_table(path).items():
             name = stored.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
             self._stored[name] = stored
             self.shapes[name] = tuple(entry["shape"])
@@ -189,7 +189,7 @@ def write_weights(path: Path, parts: Iterable[tuple[nn.Module, Sources]]) -> Non
     save_file(tensors, path, metadata={"format": "pt"})
 
 
-def _read_table(path: Path) -> dict[str, dict[str, Any]]:
+def read_table(path: Path) -> dict[str, dict[str, Any]]:
     """The table at a safetensors file's head: for each tensor its dtype, shape and place; held against the file's size.
 
     Raises:

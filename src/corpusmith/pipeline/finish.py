@@ -137,19 +137,20 @@ def make_evaluation(work: Workspace, draft: Draft) -> None:
     """The chosen search and all it is made of, against the best starting point."""
     evaluations = []
     test = work.queries("test")
-    ids = work.corpus.document_ids
+    ids, seed = work.corpus.document_ids, work.recipe.seed
+    alone = ("base", "adapted") if work.was_trained else None
     if test is not None:
         missing = test.missing(ids.rows(test.judged))
         note = f"Relevant documents that are not in the index: {len(missing)}." if missing else ""
-        evaluations.append(compare(test, _systems(work, None), ids, "judged", note, work.recipe.seed))
+        evaluations.append(compare(test, _systems(work, None), ids, "judged", note, seed, alone))
     if work.is_demonstration:
         queries, _ = work.demonstration
         systems = _systems(work, "demonstration")
-        evaluations.append(compare(queries, systems, ids, "demonstration", NOTE, work.recipe.seed))
+        evaluations.append(compare(queries, systems, ids, "demonstration", NOTE, seed, alone))
     known = work.heldout.query_set("report", ids)
     if len(known) >= MINIMUM_QUERIES:
         systems = _systems(work, "heldout")
-        evaluations.append(compare(known, systems, ids, "known-item", KNOWN_ITEM_NOTE, work.recipe.seed))
+        evaluations.append(compare(known, systems, ids, "known-item", KNOWN_ITEM_NOTE, seed, alone))
     (draft.folder / "evaluation.json").write_text(json.dumps(evaluations, indent=1), encoding="utf-8")
 
 

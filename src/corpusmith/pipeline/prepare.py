@@ -16,6 +16,7 @@ from corpusmith.evaluation.demonstration import make_demonstration as write_demo
 from corpusmith.evaluation.heldout import make_heldout as draw_heldout
 from corpusmith.index.lexical import LexicalIndex
 from corpusmith.model.checkpoint import Checkpoint
+from corpusmith.pipeline.reach import advice, share_beyond
 from corpusmith.pipeline.workspace import QUICK_SEARCH, Workspace
 from corpusmith.retrieval.base import Progress
 from corpusmith.retrieval.dense import DenseRetriever
@@ -23,7 +24,7 @@ from corpusmith.retrieval.encoding import choose_encoding, make_retriever
 from corpusmith.retrieval.pairs import labelled_pairs, mine_candidates, save_pairs
 from corpusmith.retrieval.pairs import make_pairs as pairs_from_corpus
 from corpusmith.retrieval.vectors import Fill, encode_to_file
-from corpusmith.vocabulary.tokenizer import Tokenizer
+from corpusmith.vocabulary.tokenizer import SPECIAL_TOKENS, Tokenizer
 
 SAY_EVERY = 500
 
@@ -45,17 +46,23 @@ def make_corpus(work: Workspace, draft: Draft) -> None:
 
 def make_tokens(work: Workspace, draft: Draft) -> None:
     """Passages to token shards."""
-    _write_tokens(work, work.base.tokenizer, draft)
+    _write_tokens(work, work.base.tokenizer, draft, aloud=not work.recipe.start.changes_vocabulary)
 
 
 def make_vocabulary_tokens(work: Workspace, draft: Draft) -> None:
     """Passages to token shards in the vocabulary that is trained."""
-    _write_tokens(work, work.training_tokenizer, draft)
+    _write_tokens(work, work.training_tokenizer, draft, aloud=True)
 
 
-def _write_tokens(work: Workspace, tokenizer: Tokenizer, draft: Draft) -> None:
+def _write_tokens(work: Workspace, tokenizer: Tokenizer, draft: Draft, *, aloud: bool) -> None:
+    """The shards, and how much of the passages the model will not read; said `aloud` where it is too much."""
     shards = write_shards(_contents(work), tokenizer, draft.folder)
     draft.cost["tokens"] = int(shards.lengths.sum())
+    draft.facts["beyond"] = share_beyond(shards.lengths, work.base.max_tokens - SPECIAL_TOKENS)
+    if note := advice(shards.lengths, work.base.max_tokens, work.recipe.corpus):
+        draft.facts["note"] = note
+        if aloud:
+            work.watcher.say(f"  {note}")
 
 
 def _contents(work: Workspace) -> Iterator[str]:

@@ -1,85 +1,132 @@
 """What a start leaves open is decided here, before anything is built: the vocabulary and the operators of growth.
 
-The vocabulary is decided on a sample of the documents, by the tokens that pieces learned from one half of it save in
-the other. Operators are decided by the two shapes. Decisions depend on the documents, the base and the recipe alone,
-and stand in the recipe that a build leaves in its folder, with the reason.
+The vocabulary is decided on a sample of the documents (`vocabulary/decide.py`), operators by the two shapes. Whether
+operators can make the shape wanted of the base's is found out here too, and not after an hour of encoding, also for
+those that the recipe names. Decisions depend on the documents, the base and the recipe alone, and stand in the recipe
+that a build leaves in its folder, with the reason.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from corpusmith.corpus.base import Document, Dropped
 from corpusmith.corpus.read import read
+from corpusmith.errors import ModelError, RecipeError
+from corpusmith.growth.base import GrowthOperator
 from corpusmith.growth.config import ChooseLayersConfig, FPIConfig, GrowthConfig, IdentityConfig, SliceWidthConfig
+from corpusmith.growth.registry import build_operator
 from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.config import EncoderConfig
 from corpusmith.model.huggingface import load_checkpoint
+from corpusmith.pipeline.extent import file_bytes
 from corpusmith.recipe import Recipe, StartConfig
-from corpusmith.vocabulary.config import AutoConfig, DecidedVocabulary, ExtendConfig, KeepConfig, ReplaceConfig
-from corpusmith.vocabulary.fertility import report_fertility
-from corpusmith.vocabulary.make import make_tokenizer
+from corpusmith.vocabulary.config import AutoConfig, DecidedVocabulary
+from corpusmith.vocabulary.decide import Decision, Learner, decide
+from corpusmith.vocabulary.fertility import PassageLength
 from corpusmith.vocabulary.sample import TextSample, sample_documents
-from corpusmith.vocabulary.tokenizer import Tokenizer
+from corpusmith.vocabulary.tokenizer import SPECIAL_TOKENS
 
 SHAPE = ("layers", "hidden_size", "intermediate_size", "heads")
 """The options of a start that say which shape is wanted."""
-LEAST_SAVED = 0.1
-"""Share of the tokens that other pieces must save, or the vocabulary stays: what is saved is soon less than what new
-vectors must learn."""
-MANY_TOKENS_A_WORD = 2.0
-"""From here on the base's vocabulary is another language's, and little of it is worth keeping."""
 READ_CHARACTERS = 20_000_000
-"""How much of the documents is read for the sample."""
+"""How much of the documents is read for the sample; what a larger corpus has in all is estimated from its files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A recipe with nothing left open, and what decided its vocabulary; None where the recipe did."""
+
+    recipe: Recipe
+    decision: Decision | None = None
 
 
 def settle(recipe: Recipe, paths: Sequence[Path]) -> Recipe:
     """The recipe with nothing left open in its start; the recipe itself where nothing is.
 
     Raises:
-        CorpusmithError: the base cannot be loaded, or the documents hold no text.
+        CorpusmithError: the base cannot be loaded, the documents hold no text, or no operators make the shape wanted.
     """
-    start = recipe.start
-    if not start.is_open:
-        return recipe
+    return settle_measured(recipe, paths).recipe
+
+
+def settle_measured(recipe: Recipe, paths: Sequence[Path]) -> Settled:
+    """As `settle`, with what was measured."""
+    start, decision = recipe.start, None
+    if not start.is_open and not start.changes_shape:
+        return Settled(recipe)
     base = load_checkpoint(recipe.model.base, allow_download=recipe.model.allow_download)
     reasons = [start.reason] if start.reason else []
     if isinstance(start.vocabulary, AutoConfig):
-        vocabulary, why = decide_vocabulary(start.vocabulary, recipe, paths, base)
-        start = start.model_copy(update={"vocabulary": vocabulary})
-        reasons.append(why)
-    if start.growth == "auto":
-        operators = decide_growth(base.encoder.config, wanted_shape(base.encoder.config, start))
+        decision = decide(learner_for(start.vocabulary, recipe, paths, base))
+        start = start.model_copy(update={"vocabulary": decision.options})
+        reasons.append(decision.sentence)
+    if start.changes_shape:
+        source = base.encoder.config
+        wanted = wanted_shape(source, start)
+        chosen = start.growth == "auto"
+        operators = decide_growth(source, wanted) if chosen else start.operators
+        grown = shapes_on_the_way(operators, source, wanted)
+        if chosen or not start.reason:
+            reasons.append(_of_growth(operators, source, grown))
         start = start.model_copy(update={"growth": operators})
-        if operators:
-            reasons.append(f"the shape wanted is made by {' and '.join(options.kind for options in operators)}")
-    return recipe.model_copy(update={"start": start.model_copy(update={"reason": "; ".join(reasons)})})
+    elif start.growth == "auto":
+        start = start.model_copy(update={"growth": ()})
+    start = start.model_copy(update={"reason": "; ".join(reason for reason in reasons if reason)})
+    return Settled(recipe.model_copy(update={"start": start}), decision)
+
+
+def learner_for(options: AutoConfig, recipe: Recipe, paths: Sequence[Path], base: Checkpoint) -> Learner:
+    """What learns and measures vocabularies on a sample of these documents.
+
+    Raises:
+        CorpusError: the documents hold no text.
+    """
+    limit = recipe.model.max_tokens or base.max_tokens
+    return Learner(
+        recipe.model.base,
+        base.tokenizer,
+        _sample(recipe, paths, options.sample_characters),
+        recipe.seed,
+        PassageLength(recipe.corpus.passage_words, limit - SPECIAL_TOKENS),
+    )
 
 
 def decide_vocabulary(
     options: AutoConfig, recipe: Recipe, paths: Sequence[Path], base: Checkpoint
 ) -> tuple[DecidedVocabulary, str]:
     """What becomes of the vocabulary for these documents, and why."""
-    documents = _as_far_as(read(paths, recipe.corpus), READ_CHARACTERS)
-    sample = sample_documents(documents, options.sample_characters, recipe.seed, recipe.corpus.minimum_words)
-    extended, replaced = ExtendConfig(), ReplaceConfig()
-    made: dict[str, Tokenizer] = {
-        each.kind: make_tokenizer(each, base.tokenizer, sample.texts[::2], recipe.seed) for each in (extended, replaced)
-    }
-    report = report_fertility(_every_second(sample), base.name, base.tokenizer, made)
-    saved = {gain.fertility.name: gain.saved for gain in report.gains}
-    fertility = report.base.tokens_per_word
-    measured = (
-        f"the base's vocabulary takes {fertility or 0:.2f} tokens a word here; {extended.pieces:,} more pieces save "
-        f"{saved['extend']:.0%} of the tokens, a vocabulary of these documents {saved['replace']:.0%}"
-    )
-    if fertility is not None and fertility >= MANY_TOKENS_A_WORD and saved["replace"] >= LEAST_SAVED:
-        return replaced, f"{measured}: it is replaced"
-    if saved["extend"] < LEAST_SAVED:
-        return KeepConfig(), f"{measured}: too little, and it is kept"
-    return extended, f"{measured}: it is extended"
+    decision = decide(learner_for(options, recipe, paths, base))
+    return decision.options, decision.sentence
+
+
+def _sample(recipe: Recipe, paths: Sequence[Path], characters: int) -> TextSample:
+    """A sample of the documents; of a large corpus, of those that come first."""
+    documents = _FirstDocuments(read(paths, recipe.corpus), READ_CHARACTERS)
+    sample = sample_documents(documents, characters, recipe.seed, recipe.corpus.minimum_words)
+    if not documents.cut or recipe.corpus.maximum_documents is not None or not paths:
+        return sample
+    a_character = sum(len(text.encode()) for text in sample.texts) / sample.characters
+    in_files = round(file_bytes(paths, recipe.corpus) / a_character)
+    return replace(sample, total_characters=max(sample.total_characters, in_files))
+
+
+class _FirstDocuments:
+    """Documents until they have so many characters; `cut` says whether there are more."""
+
+    def __init__(self, documents: Iterable[Document | Dropped], characters: int) -> None:
+        self._documents, self._left, self.cut = documents, characters, False
+
+    def __iter__(self) -> Iterator[Document | Dropped]:
+        for document in self._documents:
+            if self._left <= 0:
+                self.cut = True
+                return
+            yield document
+            self._left -= 0 if isinstance(document, Dropped) else len(document.text)
 
 
 def decide_growth(base: EncoderConfig, wanted: EncoderConfig) -> tuple[GrowthConfig, ...]:
@@ -92,36 +139,94 @@ def decide_growth(base: EncoderConfig, wanted: EncoderConfig) -> tuple[GrowthCon
         found.append(ChooseLayersConfig())
     if narrower:
         found.append(SliceWidthConfig())
-    if wider and not narrower:
+    if wider:
         found.append(FPIConfig())
     if wanted.layers > base.layers:
         found.append(IdentityConfig())
     return tuple(found)
 
 
+def shapes_on_the_way(
+    operators: Sequence[GrowthConfig], source: EncoderConfig, wanted: EncoderConfig
+) -> list[EncoderConfig]:
+    """The shape that each operator makes, one after the other; the last one is the one wanted.
+
+    Raises:
+        RecipeError: an operator cannot make its part, has nothing to change, or the last one ends elsewhere.
+    """
+    shapes: list[EncoderConfig] = []
+    for options in operators:
+        operator = build_operator(options)
+        try:
+            target = operator.reaches(source, wanted)
+            if target == source:
+                raise RecipeError(
+                    f"start.growth names {options.kind}, which has nothing to change there; leave it out."
+                )
+            operator.check(source, target)
+        except ModelError as error:
+            raise RecipeError(f"start.growth, {options.kind}: {error}") from error
+        shapes.append(target)
+        source = target
+    missing = [name for name in SHAPE if getattr(source, name) != getattr(wanted, name)]
+    if missing:
+        raise RecipeError(
+            f"start.growth ends with {missing[0]} = {getattr(source, missing[0])}, and {getattr(wanted, missing[0])} "
+            "is wanted; add an operator that changes it."
+        )
+    return shapes
+
+
+def _of_growth(operators: Sequence[GrowthConfig], source: EncoderConfig, shapes: Sequence[EncoderConfig]) -> str:
+    """Which operators make the shape, and whether they keep what the model computes."""
+    losing: list[str] = []
+    for options, target in zip(operators, shapes, strict=True):
+        operator = build_operator(options)
+        if not operator.preserves_function(source, target):
+            losing.append(f"{options.kind} does not keep what the model computes{_keeping(operator, source, target)}")
+        source = target
+    if not operators:
+        return ""
+    made = f"the shape wanted is made by {' and '.join(options.kind for options in operators)}"
+    keeping = f"which keep{'s' if len(operators) == 1 else ''} what the model computes"
+    return f"{made}; {'; '.join(losing)}" if losing else f"{made}, {keeping}"
+
+
+def _keeping(operator: GrowthOperator, source: EncoderConfig, target: EncoderConfig) -> str:
+    """Which next larger hidden size the operator would keep the function with, where there is one."""
+    width = math.ceil(target.hidden_size / source.hidden_size) * source.hidden_size
+    if target.hidden_size <= source.hidden_size:
+        return ""
+    larger = replace(target, hidden_size=width, heads=width // source.head_size)
+    return f" (hidden_size = {width} would)" if operator.preserves_function(source, larger) else ""
+
+
 def wanted_shape(base: EncoderConfig, start: StartConfig) -> EncoderConfig:
     """The base's config with the sizes that the recipe wants; what it does not say follows the base's proportions, and
-    which layers see a window the base's order."""
+    which layers see a window the base's order.
+
+    Raises:
+        RecipeError: the heads do not divide the hidden size.
+    """
     width, layers = start.hidden_size or base.hidden_size, start.layers or base.layers
+    heads = start.heads or max(1, width // base.head_size)
+    if width % heads:
+        near = ", ".join(str(number) for number in _nearest_heads(width, heads))
+        raise RecipeError(
+            f"start: {heads} heads do not divide a hidden size of {width} evenly; set start.heads to one that does "
+            f"({near}), or choose another hidden_size."
+        )
     return replace(
         base,
         layers=layers,
         windowed=tuple(base.windowed[number % base.layers] for number in range(layers)) if base.windowed else (),
         hidden_size=width,
         intermediate_size=start.intermediate_size or round(base.intermediate_size * width / base.hidden_size),
-        heads=start.heads or max(1, width // base.head_size),
+        heads=heads,
     )
 
 
-def _every_second(sample: TextSample) -> TextSample:
-    """The second, fourth, ... text; all, where there is only one."""
-    texts = sample.texts[1::2] or sample.texts
-    return replace(sample, texts=texts, characters=sum(map(len, texts)))
-
-
-def _as_far_as(documents: Iterable[Document | Dropped], characters: int) -> Iterator[Document | Dropped]:
-    for document in documents:
-        yield document
-        characters -= 0 if isinstance(document, Dropped) else len(document.text)
-        if characters <= 0:
-            return
+def _nearest_heads(width: int, heads: int) -> list[int]:
+    """The next number of heads to either side that divides the width."""
+    dividing = [number for number in range(1, width + 1) if width % number == 0]
+    return sorted({max(n for n in dividing if n <= heads), min(n for n in dividing if n >= min(heads, width))})

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from corpusmith.artefact import Draft
-from corpusmith.errors import RecipeError
 from corpusmith.growth.base import GrowthInput, GrowthOperator, grown_checkpoint
 from corpusmith.growth.registry import build_operator
 from corpusmith.model.arithmetic import best_device, fastest_precision
@@ -19,7 +18,7 @@ from corpusmith.model.huggingface import export_checkpoint
 from corpusmith.objective.base import Batch
 from corpusmith.objective.config import MaskedLanguageConfig
 from corpusmith.objective.masked_language import MaskedLanguage
-from corpusmith.pipeline.settle import SHAPE, wanted_shape
+from corpusmith.pipeline.settle import SHAPE, shapes_on_the_way, wanted_shape
 from corpusmith.pipeline.train import training_data
 from corpusmith.pipeline.workspace import Workspace
 from corpusmith.recipe import StartConfig
@@ -58,26 +57,19 @@ def make_growth(work: Workspace, draft: Draft) -> None:
     checkpoint = work.checkpoint_of("vocabulary" if start.changes_vocabulary else "")
     wanted = wanted_shape(checkpoint.encoder.config, start)
     flops = 0.0
-    for number, options in enumerate(start.operators):
-        operator, config = build_operator(options), checkpoint.encoder.config
-        target = operator.reaches(config, wanted)
-        if target == config:
-            raise RecipeError(f"start.growth names {options.kind}, which has nothing to change there; leave it out.")
-        loss = None
+    shapes = shapes_on_the_way(start.operators, checkpoint.encoder.config, wanted)
+    for number, (options, target) in enumerate(zip(start.operators, shapes, strict=True)):
+        operator, config, loss = build_operator(options), checkpoint.encoder.config, None
         if operator.steps:
             checkpoint, loss = _with_loss(work, checkpoint, operator)
         generator = torch.Generator().manual_seed(seed + number)
         checkpoint = grown_checkpoint(operator, GrowthInput(checkpoint, target, generator, loss))
         flops += operator.flops(config, target) + (loss.flops if loss else 0.0)
-    found = checkpoint.encoder.config
-    missing = [name for name in SHAPE if getattr(found, name) != getattr(wanted, name)]
-    if missing:
-        raise RecipeError(
-            f"start.growth ends with {missing[0]} = {getattr(found, missing[0])}, and {getattr(wanted, missing[0])} is "
-            "wanted; add an operator that changes it."
-        )
     draft.cost["flops"] = flops
-    draft.facts.update({name: getattr(found, name) for name in SHAPE}, parameters=checkpoint.encoder.parameter_count())
+    draft.facts.update(
+        {name: getattr(checkpoint.encoder.config, name) for name in SHAPE},
+        parameters=checkpoint.encoder.parameter_count(),
+    )
     _export(checkpoint, draft)
 
 

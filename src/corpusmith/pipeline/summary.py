@@ -13,6 +13,7 @@ from corpusmith.corpus.read import encodable
 from corpusmith.errors import ArtefactError
 from corpusmith.evaluation.compare import DECIDING_MEASURE
 from corpusmith.report import base as report
+from corpusmith.report import notation
 from corpusmith.report.html import write_report
 
 if TYPE_CHECKING:
@@ -109,23 +110,64 @@ def _verdict(work: Workspace, evaluations: list[report.Evaluation]) -> list[str]
     """Plain sentences: what was chosen and what it brought."""
     reason = work.recipe.start.reason
     sentences = [f"Start: {reason}."] if reason else []
+    sentences += _vocabulary(work)
     sentences += [
         f"{choice['what'].capitalize()}: {choice['chosen']}. {choice['reason']}" for choice in work.choice["choices"]
     ]
     for evaluation in evaluations:
-        names = {system["key"]: system["name"] for system in evaluation["systems"]}
-        built = next((entry for entry in evaluation["comparisons"] if entry["system"] == "built"), None)
-        if built is None:
-            continue
-        sentences.append(
-            f"On {evaluation['name']} ({evaluation['queries']} queries) search as built scores "
-            f"{built['difference']:+.3f} {DECIDING_MEASURE} [{built['low']:+.3f}, {built['high']:+.3f}] against the "
-            f"best starting point, {names[built['against']]}: {report.finding(built)} "
-            f"(adjusted p = {built['p_adjusted']:.3f})."
-        )
+        data = f"On {evaluation['name']} ({evaluation['queries']} queries)"
+        built = report.comparison_of(evaluation, report.BUILT)
+        if built is not None:
+            against = report.name_of(evaluation, built["against"])
+            sentences.append(
+                f"{data} search as built scores {_difference(built)} against the best starting point, {against}: "
+                f"{report.finding(built)} (adjusted p = {built['p_adjusted']:.3f})."
+            )
+        if "alone" in evaluation:
+            alone = evaluation["alone"]
+            sentences.append(
+                f"{data} the {report.name_of(evaluation, alone['system'])} alone ({_what_became_of_the_base(work)}) "
+                f"scores {_difference(alone)} against the base model as it was: {report.finding(alone)} "
+                f"({notation.probability(alone['p'])})."
+            )
     if not evaluations:
         sentences.append("The corpus gives too few held-out queries to measure anything; nothing is claimed.")
     return sentences
+
+
+def _difference(comparison: report.Comparison) -> str:
+    low, high = comparison["low"], comparison["high"]
+    return f"{comparison['difference']:+.3f} {comparison['measure']} [{low:+.3f}, {high:+.3f}]"
+
+
+def _what_became_of_the_base(work: Workspace) -> str:
+    """What start and training changed, in a few words."""
+    changes = [f"{_new_vocabulary(work)} vocabulary"] if "vocabulary" in work.manifests else []
+    if "growth" in work.manifests:
+        facts = work.manifests["growth"].facts
+        changes.append(f"shape L{facts['layers']}-H{facts['hidden_size']}")
+    stages = [manifest for name, manifest in work.manifests.items() if name.startswith("stage-")]
+    trained = any(manifest.facts.get("kept_step", 0) for manifest in stages)
+    return ", ".join([*changes, "trained" if trained else "no training kept"])
+
+
+def _new_vocabulary(work: Workspace) -> str:
+    return "extended" if work.recipe.start.vocabulary.kind == "extend" else "replaced"
+
+
+def _vocabulary(work: Workspace) -> list[str]:
+    """What another vocabulary gave, and what of the passages the model does not read with the one it has."""
+    tokens, sentences = work.manifests["tokens"], []
+    if work.recipe.start.changes_vocabulary:
+        entries, was = work.manifests["vocabulary"].facts["entries"], tokens.cost["tokens"]
+        tokens = work.manifests["vocabulary-tokens"]
+        now = tokens.cost["tokens"]
+        sentences.append(
+            f"The vocabulary has {entries:,} entries and cuts the passages into {now:,.0f} tokens instead of "
+            f"{was:,.0f} ({now / max(was, 1) - 1:+.1%})."
+        )
+    note = tokens.facts.get("note")
+    return [*sentences, note] if note else sentences
 
 
 def _corpus(work: Workspace) -> report.Corpus:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from corpusmith.corpus.read import read
 from corpusmith.model.arithmetic import best_device
 from corpusmith.model.huggingface import load_checkpoint
 from corpusmith.pipeline.plan import encoding_speed
+from corpusmith.pipeline.settle import learner_for
 from corpusmith.recipe import Recipe
-from corpusmith.vocabulary.config import ExtendConfig, ReplaceConfig
-from corpusmith.vocabulary.fertility import FertilityReport, report_fertility
-from corpusmith.vocabulary.make import make_tokenizer
-from corpusmith.vocabulary.sample import sample_documents
+from corpusmith.vocabulary.config import AutoConfig, ExtendConfig, ReplaceConfig
+from corpusmith.vocabulary.decide import Decision, decide
+from corpusmith.vocabulary.fertility import FertilityReport
 
 TYPICAL_TOKENS = 128
 """Length of the sequences for which FLOPs per token are told."""
@@ -21,24 +20,23 @@ TYPICAL_TOKENS = 128
 
 def survey_vocabulary(
     paths: Sequence[Path], recipe: Recipe, extend: ExtendConfig, replace: ReplaceConfig
-) -> FertilityReport:
-    """The base's tokenizer on a sample of the documents, beside the base's extended and one learned from the sample.
+) -> tuple[FertilityReport, Decision]:
+    """The base's tokenizer on a sample of the documents, beside the base's extended and one learned from the sample;
+    and what a build with `start = "auto"` would do. Both are of the same sample, learned on one half of the documents
+    and measured on the other.
 
     Raises:
-        CorpusmithError: the base cannot be loaded, or the documents hold no text.
+        CorpusError: the documents hold no text.
+        ModelError: the base cannot be loaded.
     """
     checkpoint = load_checkpoint(recipe.model.base, allow_download=recipe.model.allow_download).to(best_device())
-    documents = read(paths, recipe.corpus)
-    sample = sample_documents(documents, replace.sample_characters, recipe.seed, recipe.corpus.minimum_words)
-    base = checkpoint.tokenizer
-    extended = make_tokenizer(extend, base, sample.texts, recipe.seed)
-    learned = make_tokenizer(replace, base, sample.texts, recipe.seed)
+    asked = recipe.start.vocabulary
+    learner = learner_for(asked if isinstance(asked, AutoConfig) else AutoConfig(), recipe, paths, checkpoint)
+    more = learner.learn(extend).size - checkpoint.tokenizer.size
     name = "bytes" if replace.algorithm == "bytes" else f"{replace.algorithm} of these texts"
-    return report_fertility(
-        sample,
-        recipe.model.base,
-        base,
-        {f"with {extended.size - base.size:,} more pieces": extended, name: learned},
+    report = learner.measure(
+        {f"with {more:,} more pieces": extend, name: replace},
         encoding_speed(checkpoint, recipe.encoding.method),
         checkpoint.encoder.flops([TYPICAL_TOKENS]) / TYPICAL_TOKENS,
     )
+    return report, decide(learner)

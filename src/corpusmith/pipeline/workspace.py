@@ -288,6 +288,11 @@ class Workspace:
         return SearchEngine(lexical, dense, retriever, documents, QUICK_SEARCH, late)
 
 
+def model_folder(folder: Path) -> Path:
+    """Where the model of a build lies; a folder that is no build's holds its model itself."""
+    return folder / "model" if (folder / "model").is_dir() else folder
+
+
 def fingerprint(checkpoint: Checkpoint) -> str:
     """The digest of a checkpoint's weights, tokenizer and use."""
     digest = hashlib.sha256()

@@ -67,7 +67,9 @@ class Example(TypedDict):
 
 class Evaluation(TypedDict):
     """Several systems on the same queries. `note` says what the queries show and what they do not; `baseline` is the
-    key of the best system that needs no training; in a comparison of recipes, of the first recipe."""
+    key of the best system that needs no training; in a comparison of recipes, of the first recipe. `alone` sets the
+    vectors of the trained model against those of the base as it was, where there is a trained one: one test of its
+    own, so that nothing is adjusted."""
 
     name: str
     kind: Literal["judged", "known-item", "demonstration", "comparison"]
@@ -77,6 +79,7 @@ class Evaluation(TypedDict):
     baseline: str
     systems: list[System]
     comparisons: list[Comparison]
+    alone: NotRequired[Comparison]
     examples: NotRequired[list[Example]]
 
 
@@ -247,6 +250,11 @@ def finding(comparison: Comparison) -> Finding:
     if comparison["p_adjusted"] < SIGNIFICANCE and comparison["difference"] != 0:
         return "better" if comparison["difference"] > 0 else "worse"
     return "not distinguishable"
+
+
+def name_of(evaluation: Evaluation, key: str) -> str:
+    """What the system `key` is called."""
+    return next((system["name"] for system in evaluation["systems"] if system["key"] == key), key)
 
 
 def comparison_of(evaluation: Evaluation, key: str) -> Comparison | None:

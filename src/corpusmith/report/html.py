@@ -17,7 +17,17 @@ from markupsafe import Markup
 
 from corpusmith.artefact import write_whole
 from corpusmith.report import notation
-from corpusmith.report.base import BUILT, Choice, Comparison, Evaluation, Summary, comparison_of, finding, method
+from corpusmith.report.base import (
+    BUILT,
+    Choice,
+    Comparison,
+    Evaluation,
+    Summary,
+    comparison_of,
+    finding,
+    method,
+    name_of,
+)
 from corpusmith.report.plots import Axis, make_axis, make_curve
 
 KINDS = {
@@ -72,7 +82,7 @@ def _environment() -> Environment:
         finding=finding,
         method=method,
         comparison_of=comparison_of,
-        name_of=_name_of,
+        name_of=name_of,
         difference_axis=_difference_axis,
         score_axis=_score_axis,
         make_curve=make_curve,
@@ -101,10 +111,6 @@ def _harmless(value: Any) -> Any:
 def _typeset(write: Any) -> Any:
     """The same notation with a real minus sign."""
     return lambda value: write(value).replace("-", "\N{MINUS SIGN}")
-
-
-def _name_of(evaluation: Evaluation, key: str) -> str:
-    return next((system["name"] for system in evaluation["systems"] if system["key"] == key), key)
 
 
 def _headline(evaluations: Iterable[Evaluation]) -> tuple[Evaluation, Comparison] | None:

@@ -189,6 +189,27 @@ def print_fertility(report: FertilityReport, console: Console) -> None:
     _print(
         console, "One pass takes each token through the base once; training on it takes 3 to 4 times as long.", "dim"
     )
+    _print(console, _of_passages(report))
+    if report.distance is not None:
+        _print(
+            console,
+            f"Distance from general text: {notation.rate(report.distance)} (Jensen-Shannon divergence from what the "
+            "base's vocabulary was learned from: 0 the same, 1 nothing in common).",
+        )
+
+
+def _of_passages(report: FertilityReport) -> str:
+    """What of a passage the model does not read."""
+    if report.passages is None or report.base.beyond is None:
+        return ""
+    out_of_reach = any((fertility.beyond or 0) > 0 for fertility in (report.base, *(g.fertility for g in report.gains)))
+    others = "; ".join(
+        f"{gain.fertility.name}: {notation.share(gain.fertility.beyond)}" for gain in report.gains if out_of_reach
+    )
+    return (
+        f"Of a passage of {report.passages.words} words, {notation.share(report.base.beyond)} lie beyond the "
+        f"{report.passages.tokens} tokens that the model reads{f' ({others})' if others else ''}."
+    )
 
 
 def _print_splits(title: str, splits: Sequence[tuple[Any, ...]], console: Console) -> None:

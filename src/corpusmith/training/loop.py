@@ -15,7 +15,6 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -154,7 +153,7 @@ class Run:
         self.checkpoints = CheckpointFolder(folder / "checkpoints", log.notice)
         self.progress = Progress()
 
-    @cached_property
+    @property
     def product_rate(self) -> float:
         """FLOPs a second of a plain product, timed once a process and only where steps are taken."""
         return product_rate(_device(self.encoder), self.precision)

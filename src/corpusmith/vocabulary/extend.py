@@ -41,7 +41,7 @@ from corpusmith.errors import CorpusError, ModelError
 from corpusmith.vocabulary.config import ExtendConfig, ReplaceConfig
 from corpusmith.vocabulary.merges import Span, best_spans, joiner, pairs
 from corpusmith.vocabulary.tokenizer import Tokenizer
-from corpusmith.vocabulary.train import marked, train_tokenizer
+from corpusmith.vocabulary.train import marked, strips_accents, train_tokenizer
 from corpusmith.vocabulary.words import Pieces, balanced, count_words, sequences
 
 LONGEST = 32
@@ -208,7 +208,10 @@ def _amplified(
 ) -> list[str]:
     """The new pieces of a vocabulary learned from domain and general text, those that the domain uses most first."""
     algorithm = ALGORITHMS[type(source.backend.model).__name__]
-    mixture = ReplaceConfig.model_validate({"algorithm": algorithm, "size": options.balanced_size})
+    strip = strips_accents(source)  # pieces with accents would never be used by a tokenizer that drops them
+    mixture = ReplaceConfig.model_validate(
+        {"algorithm": algorithm, "size": options.balanced_size, "strip_accents": strip}
+    )
     cut = _cutter(train_tokenizer(mixture, source, texts, general))
     known = source.backend.get_vocab(with_added_tokens=True)
     used: Counter[str] = Counter()

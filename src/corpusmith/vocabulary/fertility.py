@@ -32,6 +32,15 @@ RUN = re.compile(f"[{IDEOGRAPHS}{UNSPACED}]+")
 
 
 @dataclass(frozen=True, slots=True)
+class PassageLength:
+    """`words` that a passage has (as `corpus.clean` counts them) where documents are long enough, and `tokens` that the
+    model reads of it."""
+
+    words: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class SplitWord:
     """A word, how often it occurs in the sample, and its pieces."""
 
@@ -76,6 +85,8 @@ class Fertility:
     seconds: float | None
     flops: float | None
     worst: tuple[SplitWord, ...]
+    beyond: float | None = None
+    """Share of the tokens of a passage of the usual length that a model does not read; None where not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +106,16 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class FertilityReport:
-    """The base's tokenizer and others beside it, on the same sample: `characters` of `total_characters`, `words`."""
+    """The base's tokenizer and others beside it, on the same sample: `characters` of `total_characters`, `words`. With
+    the length of passages that `Fertility.beyond` is of, and the distance from general text, where there is one."""
 
     characters: int
     total_characters: int
     words: int
     base: Fertility
     gains: tuple[Gain, ...]
+    passages: PassageLength | None = None
+    distance: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain lists, dictionaries and numbers."""
@@ -115,6 +129,7 @@ def report_fertility(
     others: Mapping[str, Tokenizer],
     tokens_per_second: float | None = None,
     flops_per_token: float | None = None,
+    passages: PassageLength | None = None,
 ) -> FertilityReport:
     """Measure tokenizers on a sample.
 
@@ -125,9 +140,10 @@ def report_fertility(
         others: by their names.
         tokens_per_second: what a model processes; a token costs the same with every tokenizer.
         flops_per_token: what a model spends on a token.
+        passages: for the share of a passage that lies beyond what the model reads.
     """
     counts = count_units(sample.texts)
-    cuts = {label: _Cut(tokenizer, sample, counts) for label, tokenizer in {name: base, **others}.items()}
+    cuts = {label: _Cut(tokenizer, sample, counts, passages) for label, tokenizer in {name: base, **others}.items()}
     measured = {label: cut.fertility(label, tokens_per_second, flops_per_token) for label, cut in cuts.items()}
     before = cuts[name]
     gains = [
@@ -135,7 +151,7 @@ def report_fertility(
         for label in others
     ]
     words = int(before.words.sum())
-    return FertilityReport(sample.characters, sample.total_characters, words, measured[name], tuple(gains))
+    return FertilityReport(sample.characters, sample.total_characters, words, measured[name], tuple(gains), passages)
 
 
 def count_units(texts: Sequence[str]) -> Counter[str]:
@@ -161,9 +177,12 @@ class _Cut:
         tokens: of the sample's texts.
     """
 
-    def __init__(self, tokenizer: Tokenizer, sample: TextSample, counts: Counter[str]) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, sample: TextSample, counts: Counter[str], passages: PassageLength | None
+    ) -> None:
         self._tokenizer = tokenizer
         self._sample = sample
+        self._passages = passages
         self._units = sorted(counts)
         self._counts = np.array([counts[unit] for unit in self._units], dtype=np.int64)
         self._is_run = np.array([RUN.match(unit) is not None for unit in self._units], dtype=bool)
@@ -192,7 +211,15 @@ class _Cut:
                 SplitWord(self._units[unit], int(self._counts[unit]), self._pieces(unit))
                 for unit in self._largest(self._counts * (self.lengths - 1))
             ),
+            beyond=self._beyond(),
         )
+
+    def _beyond(self) -> float | None:
+        """Share of a passage's tokens that the model does not read, all passages being of one length."""
+        words = sum(map(count_words, self._sample.texts))
+        if self._passages is None or not words or not self.tokens:
+            return None
+        return max(0.0, 1 - self._passages.tokens / (self._passages.words * self.tokens / words))
 
     def improved(self, after: _Cut) -> tuple[ImprovedWord, ...]:
         """The words that the other tokenizer saves the most tokens on, among those that it knows."""

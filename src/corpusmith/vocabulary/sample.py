@@ -8,8 +8,8 @@ Sampling with a Reservoir", here bounded by characters). Memory holds the sample
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,59 +22,84 @@ from corpusmith.errors import CorpusError
 @dataclass(frozen=True, slots=True)
 class TextSample:
     """`texts` in the order in which they came; `characters` in them, `total_characters` in all that they were drawn
-    from."""
+    from; for each text the number of its document in `documents`."""
 
     texts: tuple[str, ...]
     characters: int
     total_characters: int
+    documents: tuple[int, ...] = ()
+
+    def halves(self) -> tuple[TextSample, TextSample]:
+        """The texts of every second document to learn from, and those of the others to measure on: what is learned
+        from the very texts saves more in them than in any other. Every second text, where all are of one document; the
+        whole sample twice, where it is one text."""
+        if len(self.texts) < 2:
+            return self, self
+        ranks = {document: rank for rank, document in enumerate(dict.fromkeys(self.documents))}
+        places = [ranks[document] for document in self.documents] if len(ranks) > 1 else range(len(self.texts))
+        return self._part(places, 0), self._part(places, 1)
+
+    def _part(self, places: Sequence[int], rest: int) -> TextSample:
+        """The texts whose places leave this rest when halved."""
+        kept = [number for number, place in enumerate(places) if place % 2 == rest]
+        texts = tuple(self.texts[number] for number in kept)
+        documents = tuple(self.documents[number] for number in kept) if self.documents else ()
+        return replace(self, texts=texts, characters=sum(map(len, texts)), documents=documents)
 
 
 def sample_texts(texts: Iterable[str], characters: int, seed: int) -> TextSample:
-    """Draw texts until they have so many characters; the last one drawn is cut to fit.
+    """Draw texts until they have so many characters; the last one drawn is cut to fit. Each is a document.
 
     Raises:
         CorpusError: there is no text.
     """
+    return _draw(enumerate(texts), characters, seed)
+
+
+def _draw(texts: Iterable[tuple[int, str]], characters: int, seed: int) -> TextSample:
+    """A sample of texts that come with the numbers of their documents."""
     rng = np.random.default_rng([seed, 0x70])
-    drawn: list[tuple[float, int, str]] = []  # a heap with the largest random number at its top
+    drawn: list[tuple[float, int, str, int]] = []  # a heap with the largest random number at its top
     held = total = 0
-    for number, text in enumerate(texts):
+    for number, (document, text) in enumerate(texts):
         if not text or text.isspace():
             continue
         total += len(text)
         text = text[:characters]
-        heapq.heappush(drawn, (-rng.random(), number, text))
+        heapq.heappush(drawn, (-rng.random(), number, text, document))
         held += len(text)
         while held - len(drawn[0][2]) >= characters:
             held -= len(heapq.heappop(drawn)[2])
     if not drawn:
         raise CorpusError("there is no text to learn a vocabulary from; point to documents with text")
     if held > characters:
-        key, number, text = heapq.heappop(drawn)
-        drawn.append((key, number, text[: len(text) - (held - characters)]))
-    kept = tuple(text for _, _, text in sorted(drawn, key=lambda entry: entry[1]))
-    return TextSample(kept, sum(map(len, kept)), total)
+        key, number, text, document = heapq.heappop(drawn)
+        drawn.append((key, number, text[: len(text) - (held - characters)], document))
+    drawn.sort(key=lambda entry: entry[1])
+    kept = tuple(text for _, _, text, _ in drawn)
+    return TextSample(kept, sum(map(len, kept)), total, tuple(document for _, _, _, document in drawn))
 
 
 def sample_corpus(corpus: Corpus, characters: int, seed: int) -> TextSample:
     """A sample of the passages of documents that duplicate no other one."""
     trainable = np.zeros(corpus.n_passages, dtype=bool)
     trainable[corpus.trainable_rows()] = True
-    return sample_texts((entry.content for entry in corpus.passages() if trainable[entry.row]), characters, seed)
+    documents = corpus.passage_documents
+    passages = ((int(documents[entry.row]), entry.content) for entry in corpus.passages() if trainable[entry.row])
+    return _draw(passages, characters, seed)
 
 
 def sample_documents(
     documents: Iterable[Document | Dropped], characters: int, seed: int, minimum_words: int = 3
 ) -> TextSample:
     """A sample of the paragraphs of documents as they are read, cleaned, those that a corpus would drop left out."""
-    return sample_texts(_paragraphs(documents, minimum_words), characters, seed)
+    return _draw(_paragraphs(documents, minimum_words), characters, seed)
 
 
-def _paragraphs(documents: Iterable[Document | Dropped], minimum_words: int) -> Iterator[str]:
-    for item in documents:
+def _paragraphs(documents: Iterable[Document | Dropped], minimum_words: int) -> Iterator[tuple[int, str]]:
+    for number, item in enumerate(documents):
         if isinstance(item, Dropped):
             continue
         document = clean_document(item)
         if reason_to_drop(document, minimum_words) is None:
-            yield document.title
-            yield from document.text.split("\n\n")
+            yield from ((number, text) for text in (document.title, *document.text.split("\n\n")))

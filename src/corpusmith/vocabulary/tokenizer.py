@@ -27,6 +27,9 @@ BATCH, BATCH_CHARACTERS = 256, 2**18
 """Most texts tokenised at a time, and most characters of several: enough to keep every core busy, few enough to hold
 little memory, of which a token takes over a hundred bytes until it is a number."""
 
+SPECIAL_TOKENS = 2
+"""Those that open and close every sequence."""
+
 USUAL_NAMES = {
     "cls": ("[CLS]", "<s>"),
     "sep": ("[SEP]", "</s>"),
@@ -101,7 +104,13 @@ class Tokenizer:
         if (folder / "tokenizer.json").is_file():
             backend = _read_tokenizer(folder / "tokenizer.json")
         elif (folder / "vocab.txt").is_file():
-            backend = _read_wordpieces(folder / "vocab.txt", lowercase=settings.get("do_lower_case", True))
+            lowercase = settings.get("do_lower_case", True)
+            if not isinstance(lowercase, bool):
+                raise ModelError(
+                    f"{folder / 'tokenizer_config.json'} says do_lower_case = {json.dumps(lowercase)[:40]}; "
+                    "it must be true or false"
+                )
+            backend = _read_wordpieces(folder / "vocab.txt", lowercase)
         else:
             raise ModelError(
                 f"{folder} holds no tokenizer.json and no vocab.txt; save the tokenizer there with "

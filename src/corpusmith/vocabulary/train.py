@@ -7,8 +7,8 @@ options give the same vocabulary here, in every run.
 
 Special tokens are those of the base, by the same texts and in the same order, from id 0 on; only the padding keeps its
 number where it can, because RoBERTa's positions begin behind it. A WordPiece or Unigram vocabulary that replaces one of
-the same kind normalises and cuts texts as that did. Elsewhere case is dropped where the base drops it, and accents
-stay.
+the same kind normalises and cuts texts as that did, but for accents: they stay unless the options drop them, since a
+vocabulary of the documents is to know what the documents write. Elsewhere case is dropped where the base drops it.
 
 Letters (of WordPiece: those at the beginning of words, and those inside) take at most half of the entries, the
 commonest first; words with rarer ones are unknown. Byte-level vocabularies know all 256 bytes and so all texts.
@@ -117,16 +117,20 @@ def marked(word: str) -> list[str]:
     return [word[0], *(PREFIX + letter for letter in word[1:])]
 
 
+def strips_accents(source: Tokenizer) -> bool:
+    """Whether a tokenizer drops accents."""
+    return _normalised(source.backend.normalizer, "é") == "e"
+
+
 def _normalizer(options: ReplaceConfig, source: Tokenizer, same: bool) -> normalizers.Normalizer | None:
     own = source.backend.normalizer
-    if same and options.lowercase is None and options.strip_accents is None:
+    if same and options.lowercase is None and options.strip_accents == strips_accents(source):
         return own
     lowercase = options.lowercase if options.lowercase is not None else _normalised(own, "A") == "a"
-    strip = options.strip_accents if options.strip_accents is not None else same and _normalised(own, "é") == "e"
     if options.algorithm == "wordpiece":
-        return normalizers.BertNormalizer(strip_accents=strip, lowercase=lowercase)
+        return normalizers.BertNormalizer(strip_accents=options.strip_accents, lowercase=lowercase)
     steps: list[normalizers.Normalizer] = [normalizers.NFKC() if options.algorithm == "unigram" else normalizers.NFC()]
-    if strip:
+    if options.strip_accents:
         steps += [normalizers.NFD(), normalizers.StripAccents()]
     if lowercase:
         steps.append(normalizers.Lowercase())

@@ -98,3 +98,15 @@ def test_every_record_ends_as_document_or_dropped_with_strict_json_metadata(tmp_
         assert isinstance(item.id, str)
         if isinstance(item, Document):
             json.dumps(item.metadata, allow_nan=False)
+
+
+def test_a_key_that_is_there_twice_is_no_silent_loss(tmp_path):
+    (dropped,) = read_lines(tmp_path, b'{"text": "first", "text": "second"}')
+    assert dropped.reason == "not JSON: an object has the key 'text' twice"
+
+
+def test_a_line_of_braces_is_not_built_in_memory_and_a_long_text_is_read(tmp_path):
+    braces = b'{"text": "words", "x": [' + b"{}," * 2_000_000 + b"{}]}"
+    dropped, document = read_lines(tmp_path, braces, {"text": '{}, \\"' * 1_000_000})
+    assert dropped.reason.startswith("not JSON that can be read: more than 5,000,000 bytes of it are neither")
+    assert len(document.text) == 6_000_000

@@ -97,3 +97,12 @@ def test_an_element_beyond_the_limit_stops_the_file(tmp_path):
 def test_other_xml_is_refused_with_its_kind(tmp_path, text, reason):
     with pytest.raises(Unreadable, match=reason):
         read_xml(tmp_path, text, limit=1_000_000)
+
+
+def test_a_record_that_is_none_is_named_beside_one_that_is(tmp_path):
+    broken = "<PubmedArticle><MedlineCitation><PMID>3</PMID></MedlineCitation></PubmedArticle>"
+    first, document, last = read_xml(tmp_path, article_set(broken, ARTICLE.format(pmid=12), broken))
+    assert document.id == "12"
+    assert first.reason == last.reason == "<PubmedArticle> without MedlineCitation with Article"
+    document, dropped = read_xml(tmp_path, f"<set>{JATS}<article><p>other</p></article></set>")
+    assert (document.title, dropped.reason) == ("Tides", "<article> without front with article-meta")

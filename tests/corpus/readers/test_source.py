@@ -113,3 +113,12 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.txt")
     with pytest.raises(Unreadable, match="not a regular file"):
         SourceFile(tmp_path / "pipe.txt", "pipe.txt", 1000).open()
+
+
+def test_the_encoding_is_told_by_the_first_piece_that_is_not_ascii(tmp_path):
+    late = b"plain words\n" * 200_000 + f"{GERMAN}\n".encode("cp1252") * 500
+    *_, (_, last) = source_of(tmp_path, late, limit=10_000).lines()
+    assert last == GERMAN.encode()
+    late = b"plain words\n" * 200_000 + f"{GERMAN}\n".encode() * 500
+    *_, (_, last) = source_of(tmp_path, late, limit=10_000).lines()
+    assert last == GERMAN.encode()

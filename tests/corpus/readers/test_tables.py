@@ -109,3 +109,75 @@ def test_damaged_parquet_is_unreadable_with_the_reason(tmp_path):
     data = (tmp_path / "good.parquet").read_bytes()
     with pytest.raises(Unreadable, match="the parquet file cannot be read"):
         read_table(tmp_path, data[:-20], "a.parquet")
+
+
+def test_a_quotation_mark_that_is_never_closed_is_told_with_all_that_it_swallows(tmp_path):
+    rows = "".join(f"{number},words\n" for number in range(3, 502))
+    good, swallowed = read_table(tmp_path, f'id,text\n1,"closed\nwell"\n2,"open\n{rows}')
+    assert good.text == "closed\nwell"
+    assert swallowed.source.endswith("a.csv line 4")
+    assert swallowed.reason == "a quotation mark is never closed: the 500 lines from here to the end are left out"
+
+
+def test_two_columns_of_one_name_are_refused_where_they_would_be_read(tmp_path):
+    with pytest.raises(Unreadable, match="2 columns are called 'text': rename all but one"):
+        read_table(tmp_path, "id,text,text\n1,a,b\n")
+    assert read_table(tmp_path, "id,text,note,note\n1,a,b,c\n")[0].text == "a"
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], ["text", "text"]), tmp_path / "x.parquet")
+    with pytest.raises(Unreadable, match="2 columns are called 'text'"):
+        read_table(tmp_path, (tmp_path / "x.parquet").read_bytes(), "a.parquet")
+
+
+def parquet(folder, **columns):
+    pq.write_table(pa.table(columns), folder / "x.parquet")
+    return read_table(folder, (folder / "x.parquet").read_bytes(), "a.parquet")
+
+
+def not_utf8(values):
+    binary = pa.array(values, pa.binary())
+    return pa.Array.from_buffers(pa.string(), len(values), binary.buffers())
+
+
+def test_a_broken_cell_costs_its_row_alone_and_nothing_where_it_is_not_read(tmp_path):
+    cells = [b"words"] * 1000
+    cells[300] = b"\xff\xfe\xff"
+    items = parquet(tmp_path, text=not_utf8(cells))
+    assert [item.reason for item in items if not isinstance(item, Document)] == [
+        "column 'text': broken UTF-8: 3 of 3 characters"
+    ]
+    assert items[300].source.endswith("a.parquet row 301")
+    assert len(items) == 1000
+    documents = parquet(tmp_path, text=["words"] * 1000, note=not_utf8(cells))
+    assert [document.metadata.get("note") for document in documents[299:302]] == ["words", None, "words"]
+
+
+def test_a_column_that_is_not_read_may_hold_what_nobody_can_read(tmp_path):
+    when = pa.array([1, 2], pa.timestamp("us", tz="Mars/Olympus"))
+    assert [document.text for document in parquet(tmp_path, text=["one", "two"], when=when)] == ["one", "two"]
+
+
+def test_damage_inside_a_parquet_file_costs_its_rows_and_says_which(tmp_path):
+    texts = [f"text {number} " + "x" * 50 for number in range(300)]
+    pq.write_table(pa.table({"text": texts}), tmp_path / "x.parquet", row_group_size=100, use_dictionary=False)
+    group = pq.ParquetFile(tmp_path / "x.parquet").metadata.row_group(1).column(0)
+    data = bytearray((tmp_path / "x.parquet").read_bytes())
+    data[group.data_page_offset : group.data_page_offset + 200] = bytes(200)
+    items = read_table(tmp_path, bytes(data), "a.parquet")
+    (lost,) = (item for item in items if not isinstance(item, Document))
+    assert lost.reason.startswith("rows 101 to 200 are left out: the parquet file cannot be read")
+    assert len(items) == 201
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_cells_repeated_many_times_are_held_once(tmp_path, stored):
+    path = tmp_path / "a.parquet"
+    table = pa.table({"text": pa.array(["x y" * 5_000_000] * 256).dictionary_encode()})
+    pq.write_table(table, path, compression="zstd", store_schema=stored)
+    del table
+    assert path.stat().st_size < 10_000
+    items = read_parquet(SourceFile(path, "a.parquet", 1_000_000), CorpusConfig())
+    before, most = pa.total_allocated_bytes(), 0
+    for item in items:
+        assert "larger than 1,000,000 bytes" in item.reason
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert most < 20 * 15_000_000

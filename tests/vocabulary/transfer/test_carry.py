@@ -10,20 +10,16 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import save_file
+from tests.training.interrupted import assert_trains_resumes_and_exports
+from tests.vocabulary.transfer import test_transfers
 
 from corpusmith.corpus.shards import write_shards
 from corpusmith.errors import ModelError
 from corpusmith.model.checkpoint import Checkpoint
-from corpusmith.model.huggingface import export_checkpoint, load_checkpoint
+from corpusmith.model.huggingface import export_checkpoint
 from corpusmith.model.packed import pack
 from corpusmith.model.pooling import pool
-from corpusmith.objective.config import MaskedLanguageConfig
 from corpusmith.objective.data import TrainingData
-from corpusmith.objective.registry import build_objective
-from corpusmith.training.budget import BudgetConfig
-from corpusmith.training.config import TrainingConfig
-from corpusmith.training.log import StepRecord
-from corpusmith.training.loop import train
 from corpusmith.vocabulary.carry import carry
 from corpusmith.vocabulary.tokenizer import Tokenizer
 from corpusmith.vocabulary.transfer.config import FocusConfig, MeanConfig, RandomConfig, SubwordConfig, WechselConfig
@@ -91,50 +87,13 @@ def test_sentence_transformers_gives_the_same_vectors_from_the_export(
     np.testing.assert_allclose(theirs, vectors.numpy(), atol=1e-4)
 
 
-def test_what_was_exported_is_loaded_again_as_it_was(
-    old: Checkpoint, target: Tokenizer, sentences: list[str], tmp_path: Path
+@pytest.mark.parametrize("config", test_transfers.CONFIGS, ids=test_transfers.name)
+def test_whatever_was_carried_over_trains_on_resumes_and_is_exported(
+    config: Any, old: Checkpoint, target: Tokenizer, sentences: list[str], tmp_path: Path
 ) -> None:
-    carried = carried_to(old, target, sentences)
-    export_checkpoint(carried, tmp_path, with_head=True)
-    again = load_checkpoint(tmp_path)
-    assert again.tokenizer.fingerprint == target.fingerprint
-    for ours, theirs in ((carried.encoder, again.encoder), (carried.head, again.head)):
-        assert ours is not None
-        assert theirs is not None
-        for name, tensor in ours.state_dict().items():
-            assert torch.equal(tensor, theirs.state_dict()[name]), name
-
-
-class PowerCut(BaseException):
-    """No code may catch it."""
-
-
-def test_training_goes_on_and_resumes(old: Checkpoint, target: Tokenizer, sentences: list[str], tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
     data = TrainingData(write_shards(sentences, target, tmp_path / "shards"), np.arange(24), np.arange(24) // 2)
-
-    def run(folder: str, last: int | None = None) -> Checkpoint:
-        carried = carried_to(old, target, sentences)
-
-        def cut(record: Any) -> None:
-            if isinstance(record, StepRecord) and record.step == last:
-                raise PowerCut
-
-        objective = build_objective(MaskedLanguageConfig(), data, carried, 3)
-        config = TrainingConfig(batch_tokens=128, precision="float32", learning_rate=1e-3, checkpoint_minutes=0)
-        train(carried.encoder, objective, config, BudgetConfig(tokens=1000), tmp_path / folder, 3, report=cut)
-        return carried
-
-    whole = run("whole")
-    with pytest.raises(PowerCut):
-        run("cut", last=4)
-    resumed = run("cut")
-    assert not torch.equal(
-        whole.encoder.token_embedding.weight, carried_to(old, target, sentences).encoder.token_embedding.weight
-    )
-    for name, tensor in whole.encoder.state_dict().items():
-        assert torch.equal(tensor, resumed.encoder.state_dict()[name]), name
-    assert torch.equal(whole.head.bias, resumed.head.bias)
+    assert_trains_resumes_and_exports(carried_to(old, target, sentences, config), data, tmp_path)
 
 
 def test_an_extension_changes_nothing_where_no_new_piece_stands(

@@ -4,7 +4,8 @@ The tree is rewritten rather than walked: blocks get a mark before and behind th
 and then the text of the whole tree is taken at once. That keeps the layout rules in two tables and costs one pass in C.
 
 An HTML parser needs time that grows with the square of the nesting, so a page nested beyond what any browser builds is
-not parsed: its tags are stripped.
+not parsed: its tags are stripped. The same goes for the attributes of one tag: a tag longer than any that people write
+loses them. Every pattern runs in time linear in the page, whatever it leaves open.
 """
 
 from __future__ import annotations
@@ -32,16 +33,19 @@ MAIN_SHARE = 1 / 3  # of the body's text: less than that, and <main> or <article
 LINE, BLOCK, KEPT_LINE = "\x1d", "\x1e", "\x1c"  # marks; removed from the source first
 
 _DECLARED = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?([A-Za-z0-9_\-]{2,30})""", re.IGNORECASE)
-DEEPEST = 2000  # nested elements; browsers stop at about 512
+DEEPEST = 512  # nested elements, where browsers stop too
 NEVER_NESTED = {
     "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr",
-    "p", "li", "td", "tr", "th", "dt", "dd", "option", "optgroup", "tbody", "thead", "tfoot", "colgroup",
+    "p", "li", "td", "tr", "th", "dt", "dd", "option", "tbody", "thead", "tfoot", "colgroup",
     "path", "rect", "circle", "ellipse", "line", "polyline", "polygon", "use", "stop",
 }  # fmt: skip
 
 _SPACES = re.compile(r"\s{2,}|[^\S ]")
-_TAG = re.compile(r"<(/?)([a-zA-Z][\w:-]*)[^<>]*>")
-_SCRIPT = re.compile(r"<(script|style)\b[^<>]*>.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"<(/?)([a-zA-Z][\w:-]*+)[^<>]*+>")
+_LONG_TAG = re.compile(r"<([a-zA-Z][\w:-]*+)[^<>]{10000,}+>")
+_LONG_NUMBER = re.compile(r"&#[0-9]{20,}+;?")  # no character has it, and Python counts no further than 4,300 digits
+_SCRIPT = re.compile(r"<(script|style)\b[^<>]*+>", re.IGNORECASE)
+_SCRIPT_ENDS = {name: re.compile(rf"</{name}\s*+>", re.IGNORECASE) for name in ("script", "style")}
 _MARKS = re.compile("[\x1c-\x1e]")
 
 
@@ -69,9 +73,9 @@ def html_to_text(source: str) -> HtmlText:
     """Title, main text and link targets of a page or a fragment; entities are decoded, empty input gives empty text."""
     from selectolax.lexbor import LexborHTMLParser
 
-    source = _SCRIPT.sub(" ", _MARKS.sub(" ", source))
+    source = _LONG_TAG.sub(r"<\1>", _without_scripts(_MARKS.sub(" ", source)))
     if nesting(source) > DEEPEST:
-        return HtmlText("", _flat(html.unescape(_TAG.sub(" ", source))), ())
+        return HtmlText("", _flat(html.unescape(_LONG_NUMBER.sub("\ufffd", _TAG.sub(" ", source)))), ())
     tree = LexborHTMLParser(source)
     body = tree.body
     if body is None:
@@ -101,6 +105,22 @@ def nesting(source: str) -> int:
             depth = max(0, depth - 1) if closing else depth + 1
             deepest = max(deepest, depth)
     return deepest
+
+
+def _without_scripts(source: str) -> str:
+    """The page without its scripts and styles; one that is never closed stays, for the parser to judge."""
+    kept: list[str] = []
+    unclosed: set[str] = set()  # asked once a page: what does not end after one place does not after a later one either
+    copied = at = 0
+    while opening := _SCRIPT.search(source, at):
+        name, at = opening[1].lower(), opening.end()
+        closing = None if name in unclosed else _SCRIPT_ENDS[name].search(source, at)
+        if closing is None:
+            unclosed.add(name)
+        else:
+            kept += [source[copied : opening.start()], " "]
+            copied = at = closing.end()
+    return "".join([*kept, source[copied:]])
 
 
 def _mark_layout(main) -> None:  # type: ignore[no-untyped-def]  # selectolax's node class is a C extension's

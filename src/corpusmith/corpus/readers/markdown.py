@@ -24,7 +24,7 @@ LARGEST_PARSED = 1_000_000  # characters; beyond it is data, not prose, and pars
 LONGEST_PARAGRAPH = 20_000  # characters; the time for nested brackets grows with the square of a paragraph's length
 
 _FRONT_MATTER = re.compile(r"\A(---|\+\+\+)[ \t]*\n(.*?)^\1[ \t]*$\n?", re.DOTALL | re.MULTILINE)
-_TITLE = re.compile(r"""^title[ \t]*[:=][ \t]*(["']?)(.+?)\1[ \t]*$""", re.MULTILINE | re.IGNORECASE)
+_TITLE = re.compile(r"^title[ \t]*+[:=](.*)$", re.MULTILINE | re.IGNORECASE)
 _WIKI_LINK = re.compile(r"\[\[([^\[\]|#\n]+)(?:#[^\[\]|\n]*)?(?:\|([^\[\]\n]*))?\]\]")
 _HEADING = re.compile(r"^#{1,6}\s", re.MULTILINE)
 
@@ -51,8 +51,11 @@ def split_front_matter(source: str) -> tuple[str, str]:
     matter = _FRONT_MATTER.match(source)
     if matter is None:
         return "", source
-    title = _TITLE.search(matter[2])
-    return (title[2].strip() if title else ""), source[matter.end() :]
+    named = _TITLE.search(matter[2])
+    title = named[1].strip() if named else ""
+    if len(title) > 1 and title[0] in "\"'" and title[0] == title[-1]:
+        title = title[1:-1].strip()
+    return title, source[matter.end() :]
 
 
 def markdown_to_text(source: str) -> tuple[str, str, list[str], list[str]]:

@@ -35,6 +35,7 @@ def read_pubmed(file: SourceFile, config: CorpusConfig) -> Iterator[Document | D
             stream, events=("start", "end"), resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True
         )
         number, root = 0, ""
+        others: list[tuple[str, int]] = []  # what is called like a record and is none, with its line
         try:
             for event, element in events:
                 name = _name(element)
@@ -42,8 +43,15 @@ def read_pubmed(file: SourceFile, config: CorpusConfig) -> Iterator[Document | D
                 if event == "start" or name not in RECORDS or _is_nested(element):
                     continue
                 document = _jats(element, file) if name == "article" else _citation(element, file)
+                line = element.sourceline
                 _release(element)
                 stream.taken = 0
+                if document is None:
+                    others.append((name, line))
+                if number or document is not None:
+                    for kind, place in others:
+                        yield file.dropped(_incomplete(kind), f"line {place}", id=f"{file.id}#{place}")
+                    others.clear()
                 if document is not None:
                     number += 1
                     yield document if document.id else _numbered(document, file, number)
@@ -51,6 +59,11 @@ def read_pubmed(file: SourceFile, config: CorpusConfig) -> Iterator[Document | D
             raise Unreadable(_damage(error, number) if stream.taken_in_all else "empty") from None
     if number == 0:
         raise Unreadable(f"XML of another kind (<{root}>) than PubMed or JATS")
+
+
+def _incomplete(name: str) -> str:
+    missing = {"article": "front with article-meta", "PubmedArticle": "MedlineCitation with Article"}
+    return f"<{name}> without {missing.get(name, 'BookDocument')}"
 
 
 class _Bounded:

@@ -7,12 +7,13 @@ that are there; a single record without text is only dropped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from corpusmith.corpus.base import Document, Dropped
 from corpusmith.corpus.config import CorpusConfig
-from corpusmith.corpus.readers.source import SourceFile
+from corpusmith.corpus.readers.source import SourceFile, Unreadable
 from corpusmith.errors import CorpusError
 
 ID_NAMES = ("_id", "id", "doc_id", "docid", "document_id", "pmid")
@@ -93,6 +94,22 @@ def _field(record: Mapping[str, Any], configured: str | None, known: tuple[str, 
             return name
     lowered = {key.lower().strip(): key for key in record if isinstance(key, str)}
     return next((lowered[name] for name in known if name in lowered), None)
+
+
+def used_names(names: Sequence[str], config: CorpusConfig) -> set[str]:
+    """Of a table's columns, those that become a document's id, title, text or links.
+
+    Raises:
+        Unreadable: one of them is there twice, and nobody knows which is meant.
+    """
+    columns = Counter(names)
+    wanted = ((config.text_field, TEXT_NAMES), (config.title_field, TITLE_NAMES), (config.id_field, ID_NAMES))
+    found = (*(_field(columns, configured, known) for configured, known in wanted), "links")
+    used = {name for name in found if name is not None and name in columns}
+    double = next((name for name in sorted(used) if columns[name] > 1), None)
+    if double is not None:
+        raise Unreadable(f"{columns[double]} columns are called '{double}': rename all but one")
+    return used
 
 
 def _as_text(value: Any) -> str | None:

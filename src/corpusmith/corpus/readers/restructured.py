@@ -9,7 +9,8 @@ blocks. Three ways of writing sections are understood: underlined titles (numpyd
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import dropwhile
 
 from corpusmith.corpus.base import Document, Dropped
 from corpusmith.corpus.config import CorpusConfig
@@ -38,10 +39,12 @@ ADMONITIONS = {
 }  # fmt: skip
 
 CODE_DIRECTIVES = {"code-block", "code", "sourcecode", "literalinclude", "parsed-literal"}
+DEEPEST = 50  # directives within directives; what lies deeper is taken as it stands
 HEADING, CODE = "\x1d", "\x1c"  # first characters of lines already dealt with
 
 _UNDERLINE = re.compile(r"^([=\-~^\"'`#*+.:_])\1{2,}\s*$")
 _DIRECTIVE = re.compile(r"^(\s*)\.\.\s+(?:\|[^|]+\|\s+)?([\w-]+)::\s*(.*)$")
+_OPTION = re.compile(r"^\s*:[\w-]+:")
 _COMMENT = re.compile(r"^\s*\.\.(\s|$)(?!\s*\[)")
 _FIELD = re.compile(
     r"^\s*:(param|parameter|arg|argument|key|keyword|return|returns|rtype|type|raise|raises|except|yield|yields|var|ivar|"
@@ -51,11 +54,15 @@ _RULE = re.compile(r"^[=+|\-~^*_\s]{4,}$")
 _ITEM = re.compile(r"^\s*(?:[-*+•]|\d{1,2}[.)]|#\.)\s+\S|^\s*\*{0,2}[\w.]+\s*(?:\(.*?\)\s*:| : )")
 _TERM = re.compile(r"^[^.:]{1,80}$|^[\w*., `\[\]]{1,60} : .{0,160}[^.]$")
 _MARKUP = re.compile(r"[`*|_%$<{\\]")  # every pattern below needs one of these
-_INLINE = (
-    (re.compile(r":[\w:+-]+:`~?([^`<]*?)\s*(?:<[^`>]*>)?`"), r"\1"),  # :func:`x`, :ref:`text <target>`
+_INLINE: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
+    # :func:`x`, :ref:`text <target>`; a run of words and colons is looked at once, from its beginning
+    (
+        re.compile(r"(?<![\w:+-])([\w+-]*+):[\w:+-]{2,}+(?<=:)`~?([^`<]*+)(?:<[^`>]*+>)?`"),
+        lambda match: match[1] + match[2].rstrip(),
+    ),
     (re.compile(r"``(.+?)``"), r"\1"),
-    (re.compile(r"\[`~?([^`\]]+)`\](?:\([^)\s]*\))?"), r"\1"),  # [`Name`] of Hugging Face's docs
-    (re.compile(r"`([^`<]+?)\s*<[^`>]*>`__?"), r"\1"),
+    (re.compile(r"\[`~?([^`\]]+)`\](?:\([^)\s\[]*+\))?"), r"\1"),  # [`Name`] of Hugging Face's docs
+    (re.compile(r"`([^`<]++)<[^`>]*+>`__?"), lambda match: match[1].rstrip()),
     (re.compile(r"`[~!]?([^`]+)`_{0,2}"), r"\1"),
     (re.compile(r"\*\*([^*\s](?:[^*]*[^*\s])?)\*\*"), r"\1"),
     (re.compile(r"(?<![\w*])\*([^*\s](?:[^*]*[^*\s])?)\*(?![\w*])"), r"\1"),
@@ -102,6 +109,10 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
+def _is_blank(line: str) -> bool:
+    return not line.strip()
+
+
 def _block_end(lines: list[str], start: int, indent: int) -> int:
     """The index behind the lines from `start` on that are blank or indented by more than `indent`."""
     while start < len(lines) and (not lines[start].strip() or _indent(lines[start]) > indent):
@@ -109,8 +120,11 @@ def _block_end(lines: list[str], start: int, indent: int) -> int:
     return start
 
 
-def _without_blocks(lines: list[str], keep_code: bool) -> Iterator[str]:
-    """Lines without directives, comments, doctests and, unless kept, code."""
+def _without_blocks(lines: list[str], keep_code: bool, depth: int = 0) -> Iterator[str]:
+    """Lines without directives, comments, doctests and, unless kept, code; `depth` directives are around them."""
+    if depth == DEEPEST:
+        yield from lines
+        return
     at = 0
     while at < len(lines):
         line = lines[at]
@@ -128,7 +142,7 @@ def _without_blocks(lines: list[str], keep_code: bool) -> Iterator[str]:
         if directive or _COMMENT.match(line):
             end = _block_end(lines, at + 1, _indent(line))
             if directive:
-                yield from _directive(directive, lines[at + 1 : end], keep_code)
+                yield from _directive(directive, lines[at + 1 : end], keep_code, depth)
             at = end
         elif stripped.endswith("::"):
             end = _block_end(lines, at + 1, _indent(line))
@@ -149,23 +163,20 @@ def _code(lines: list[str], keep: bool) -> Iterator[str]:
         yield ""
 
 
-def _directive(match: re.Match[str], block: list[str], keep_code: bool) -> Iterator[str]:
+def _directive(match: re.Match[str], block: list[str], keep_code: bool, depth: int) -> Iterator[str]:
     margin, name, argument = match[1], match[2].lower(), match[3]
-    while block and re.match(r"^\s*:[\w-]+:", block[0]):  # its options
-        block = block[1:]
+    block = list(dropwhile(_OPTION.match, block))
     if name in CODE_DIRECTIVES:
         yield from _code(block, keep_code)
     elif name not in DROPPED_DIRECTIVES:
         yield ""
         indent = min((_indent(line) for line in block if line.strip()), default=0)
-        lines = [margin + line[indent:] for line in block]
-        while lines and not lines[0].strip():
-            del lines[0]
+        lines = [margin + line[indent:] for line in dropwhile(_is_blank, block)]
         lead = " ".join(part for part in (ADMONITIONS.get(name, ""), argument) if part)
         if lead and name in ADMONITIONS:
             # In one line with what follows: on its own "Note:" would be a section's title.
             lines[:1] = [margin + lead.rstrip(":") + ": " + line.strip() for line in lines[:1] or [""]]
-        yield from _without_blocks(lines, keep_code)
+        yield from _without_blocks(lines, keep_code, depth + 1)
         yield ""
 
 

@@ -24,6 +24,7 @@ import stat
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -46,6 +47,7 @@ BYTE_ORDER_MARKS = (
 LEGACY_ENCODINGS = [
     "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "koi8_r", "cp932", "euc_jp", "gb18030", "big5", "cp949",
 ]  # fmt: skip
+_ASCII = bytes(range(0x20, 0x7F)) + b"\\x41\\u0041"
 _CONTROL_BYTES = bytes([*range(0x00, 0x09), *range(0x0E, 0x1B), *range(0x1C, 0x20)])
 
 
@@ -148,15 +150,15 @@ class SourceFile:
         if not head:
             raise Unreadable("empty")
         refuse_binary(head)
-        encoding = guess_encoding(head)
-        if encoding == "utf-8":
-            yield head
-            yield from chunks
-        else:
-            decoder = codecs.getincrementaldecoder(encoding)("replace")
-            yield decoder.decode(head).encode("utf-8", "replace")
-            for chunk in chunks:
-                yield decoder.decode(chunk).encode("utf-8", "replace")
+        decoder = None
+        known = False  # ASCII tells nothing: what is judged is the first piece that holds more
+        for chunk in chain([head], chunks):
+            if not known and not chunk.isascii():
+                encoding = guess_encoding(chunk, marked=chunk is head)
+                decoder = None if encoding == "utf-8" else codecs.getincrementaldecoder(encoding)("replace")
+                known = True
+            yield chunk if decoder is None else decoder.decode(chunk).encode("utf-8", "replace")
+        if decoder is not None:
             yield decoder.decode(b"", final=True).encode("utf-8", "replace")
         if damage:
             raise damage
@@ -220,13 +222,13 @@ def refuse_binary(data: bytes) -> None:
         raise Unreadable("binary file")
 
 
-def guess_encoding(data: bytes, declared: str | None = None) -> str:
+def guess_encoding(data: bytes, declared: str | None = None, marked: bool = True) -> str:
     """The encoding of `data`: its byte order mark, UTF-8, the `declared` one, or charset-normalizer's guess.
 
-    `data` may end in the middle of a character.
+    `data` may end in the middle of a character; a byte order mark is looked for only where it may be `marked`.
     """
     for mark, name in BYTE_ORDER_MARKS:
-        if data.startswith(mark):
+        if marked and data.startswith(mark):
             return name
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     decoded = decoder.decode(data)
@@ -234,7 +236,7 @@ def guess_encoding(data: bytes, declared: str | None = None) -> str:
     beyond_ascii = len(decoded) - len(decoded.encode("ascii", "ignore")) if broken else 0
     if broken <= 0 or broken * 2 < beyond_ascii:
         return "utf-8"
-    if declared is not None and _is_text_encoding(declared):
+    if declared is not None and _extends_ascii(declared):
         return declared
     from charset_normalizer import from_bytes
 
@@ -244,12 +246,12 @@ def guess_encoding(data: bytes, declared: str | None = None) -> str:
     return best.encoding if best is not None else "cp1252"
 
 
-def _is_text_encoding(name: str) -> bool:
+def _extends_ascii(name: str) -> bool:
+    """Whether a page can be in the encoding that it declares in ASCII; "idna" or "unicode_escape" are Python's own."""
     try:
-        b"a".decode(name)
+        return _ASCII.decode(name, "replace") == _ASCII.decode("ascii")
     except (LookupError, ValueError):
         return False
-    return True
 
 
 def decode(data: bytes, declared: str | None = None) -> str:

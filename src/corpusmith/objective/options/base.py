@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast
+
+from pydantic import model_validator
 
 from corpusmith.config import Config
 
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
 
 Need = Literal["pairs", "links"]
 """What an objective may want beside passages: training pairs, or the links between documents."""
+LARGEST_INTEGER = 2**53
+"""Up to here an integer is exact as a float, and some hundred times as much is still one of 64 bits."""
 
 
 class ObjectiveOptions(Config):
@@ -18,6 +22,13 @@ class ObjectiveOptions(Config):
 
     reconstructs: ClassVar[bool] = False
     """Whether the model learns to name or rebuild tokens: after training on people's labels that would undo it."""
+
+    @model_validator(mode="after")
+    def _integers_can_be_computed_with(self) -> Self:
+        for name, value in self:
+            if isinstance(value, int) and value > LARGEST_INTEGER:
+                raise ValueError(f"{name} is an integer beyond 2**53, larger than anything here can be")
+        return self
 
     def needs(self) -> frozenset[Need]:
         """What the pipeline must make ready beside passages."""
