@@ -52,8 +52,8 @@ TOKENIZER = "all-MiniLM-L6-v2"
 HELD_OUT = 128
 """Passages whose loss is asked."""
 WARMUP = 0.1
-"""Share of the steps. With 0.02 and a rate of 2e-3 the scratch model never got beyond the frequencies of words, in three
-seeds of three, and any way of growing seemed to save nearly everything."""
+"""Share of the steps. With 0.02 and a rate of 2e-3 the scratch model did not get beyond the frequencies of words, with
+none of three seeds, and any way of growing seemed to save nearly everything."""
 MASKED: Fragment = {"kind": "masked_language"}
 TWO_STAGES: Fragment = {"kind": "substructures", "objective": MASKED}
 
