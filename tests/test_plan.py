@@ -108,6 +108,14 @@ def test_packed_files_count_as_what_they_become(tmp_path: Path) -> None:
     assert file_bytes([tmp_path / "a.txt.gz"], CorpusConfig()) == 3 * (tmp_path / "a.txt.gz").stat().st_size
 
 
+def test_files_that_are_not_read_cost_no_time_in_the_plan(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("blood " * 100)
+    for name in ("film.mp4", "large.txt"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(10**10)
+    assert file_bytes([tmp_path], CorpusConfig()) == 600
+
+
 def start_recipe(base_model: Path, **start: object) -> Recipe:
     stage = {"objective": {"kind": "masked_language"}}
     return parse_recipe({"model": {"base": str(base_model)}, "stages": [stage], "start": start}, "test")

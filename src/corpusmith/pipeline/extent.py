@@ -8,7 +8,8 @@ from pathlib import Path
 
 from corpusmith.corpus.base import Document, Dropped
 from corpusmith.corpus.config import CorpusConfig
-from corpusmith.corpus.read import read, source_files, suffix_of
+from corpusmith.corpus.read import READERS, WHOLE, read, source_files, suffix_of
+from corpusmith.corpus.readers.source import SourceFile
 from corpusmith.errors import CorpusmithError
 from corpusmith.vocabulary.tokenizer import Tokenizer
 
@@ -29,8 +30,14 @@ SMALL_FILE = 1_000_000
 
 
 def file_bytes(paths: Sequence[Path], corpus: CorpusConfig) -> int:
-    """Bytes of all files, those that are packed counted as what they will be."""
-    return sum(_unpacked(file.path) for file in source_files(paths, corpus) if not isinstance(file, Dropped))
+    """Bytes of all files that are read, those that are packed counted as what they will be."""
+    files = (file for file in source_files(paths, corpus) if not isinstance(file, Dropped))
+    return sum(_unpacked(file.path) for file in files if _is_read(file))
+
+
+def _is_read(file: SourceFile) -> bool:
+    kind = suffix_of(file.path)
+    return kind in READERS and not (kind in WHOLE and file.path.stat().st_size > file.limit)
 
 
 def _unpacked(path: Path) -> int:
