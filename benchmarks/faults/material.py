@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import string
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +55,9 @@ def _words(rng: np.random.Generator, number: int) -> np.ndarray:
     return np.array(["".join(rng.choice(list(LETTERS), length)) for length in lengths])
 
 
-def write_model(folder: Path) -> Path:
-    """A model of two layers and a masked-language head with random weights, and word pieces that are letters and
-    digits."""
+def write_model(folder: Path, words: Sequence[str] = ()) -> Path:
+    """A model of two layers and a masked-language head with random weights, and word pieces that are letters, digits and
+    these words."""
     import tokenizers
     import torch
 
@@ -69,7 +70,7 @@ def write_model(folder: Path) -> Path:
 
     specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     signs = [*LETTERS, *string.digits]
-    pieces = [*specials, ".", *signs, *(f"##{sign}" for sign in signs)]
+    pieces = [*specials, ".", *signs, *(f"##{sign}" for sign in signs), *words]
     model = tokenizers.models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]")
     backend = tokenizers.Tokenizer(model)
     backend.normalizer = tokenizers.normalizers.BertNormalizer()
