@@ -1,10 +1,11 @@
 """Memory that steps need, against what the plan says; and a corpus ten times as large as the memory.
 
 First, builds of several corpora, models and objectives: for each step, what the plan predicted and the largest
-resident size that its manifest records. Second, a build of 6 GB of documents in a control group of 600 MB, by a model so
-small that it takes two hours: freed memory must be given back in time, and all that is mapped must come and go. What is
-noted is the largest anonymous memory (files' pages left out: the system takes those back), step by step. It goes on where
-it was cut off, if WORK is the same. Where control groups cannot be made, a limit on data (RLIMIT_DATA) stands in.
+resident size that its manifest records. Second, a build of 6 GB of documents in a control group of 600 MB, by a model
+so small that it takes two hours: freed memory must be given back in time, and all that is mapped must come and go.
+What is noted is the largest anonymous memory (files' pages left out: the system takes those back), step by step. It
+goes on where it was cut off, if WORK is the same. Where control groups cannot be made, a limit on data (RLIMIT_DATA)
+stands in.
 
     CORPUSMITH_DATA=... python -m benchmarks.faults.memory --only predictions
     python -m benchmarks.faults.memory --only ten_times --work WORK
