@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
+from corpusmith import environment
 from corpusmith.config import Config
 from corpusmith.index.base import Index
 from corpusmith.index.dense import DenseIndex
@@ -167,6 +168,7 @@ class SearchEngine:
 
     def _fused(self, found: Candidates, k: int, settings: SearchSettings, exclude: Exclusion | None) -> DocumentRanking:
         width = max(k, SMOOTHED) if settings.smoothing > 0 else k
+        environment.make_room()
         fused = self._fuse(found.lexical, found.dense, settings, max(width, settings.depth))
         if settings.feedback > 0:
             moved = move_queries(

@@ -223,6 +223,7 @@ def token_states(encoder: Encoder, sequences: list[np.ndarray]) -> Iterator[tupl
         states = encoder(packed.to(device)).float().split(packed.lengths.tolist())
         for number, of_sequence in zip(numbers.tolist(), states, strict=True):
             yield number, of_sequence[1:-1]
+        environment.make_room()
 
 
 def _ahead(total: int, tokens_of: Callable[[int, int], list[np.ndarray]]) -> Iterator[tuple[int, list[np.ndarray]]]:
