@@ -56,8 +56,8 @@ def _words(rng: np.random.Generator, number: int) -> np.ndarray:
 
 
 def write_model(folder: Path, words: Sequence[str] = ()) -> Path:
-    """A model of two layers and a masked-language head with random weights, and word pieces that are letters, digits and
-    these words."""
+    """A model of two layers and a masked-language head with random weights, and word pieces that are letters, digits
+    and these words."""
     import tokenizers
     import torch
 
