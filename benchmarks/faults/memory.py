@@ -38,6 +38,7 @@ WORDS_A_DOCUMENT = 1200
 VOCABULARY = 50_000
 COMMON = 8_000
 """Words that are pieces of the small model's vocabulary; of the others the letters are."""
+PASSAGE_WORDS = 400
 LIMIT, TIMES = 600_000_000, 10
 """Bytes of memory, and of how many times as many the corpus is."""
 SAMPLE_SECONDS = 0.02
@@ -204,7 +205,7 @@ def ten_times(work: Path, limit: int = LIMIT, times: float = TIMES) -> dict[str,
         write_text(corpus, int(times * limit))
     if not model.exists():
         write_model(model, words()[:COMMON])
-    recipe.write_text(f'[model]\nbase = "{model}"\n')
+    recipe.write_text(f'[model]\nbase = "{model}"\n[corpus]\npassage_words = {PASSAGE_WORDS}\n')
     found = {"limit_bytes": limit, "corpus_bytes": corpus.stat().st_size, "resumed": out.exists()}
     with control_group(limit) as group:
         ran = watched(["--case", str(corpus), str(recipe), str(out), str(work / "result.json")], group, limit)
