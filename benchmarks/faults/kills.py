@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -48,6 +49,8 @@ MOMENTS = {
     "after a random time": None,
 }
 """Kinds of moments, taken in turn: fault, operations and path."""
+OUTPUT = re.compile(r"write .*/\d+\.out")
+"""Where a build's output goes, under another name in every run."""
 
 
 @dataclass
@@ -109,6 +112,7 @@ def murder(victim: Victim, objectives: tuple[str, ...], kills: int, seed: int) -
         ended = yield victim.kill(moment, rng) if moment else whole
         if ended.code == -signal.SIGKILL:
             where = ended.operations[-1].replace(str(victim.folder), "") if moment != names[-1] else ""
+            where = OUTPUT.sub("write to standard output", where)
             killed.append({"moment": moment, "operation": where, "step": _last_step(ended)})
             continue
         odd = differences(content_of(victim.folder), victim.expected) if ended.code == 0 else []
