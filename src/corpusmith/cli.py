@@ -22,6 +22,7 @@ from rich.text import Text
 from corpusmith import environment
 from corpusmith.errors import RecipeError
 from corpusmith.exits import Commands, console, errors, open_streams, say
+from corpusmith.paths import given_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,22 +52,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-def _path(text: str | Path) -> Path:
-    """A path as it was given; an empty one, as an unset variable of a shell is, does not mean the current folder."""
-    if text == "":
-        raise RecipeError("a path is empty; name a file or a folder ('.' is the current one).")
-    return Path(text)
-
-
 Out = Annotated[
     Path,
     typer.Option(
         "--out",
         "-o",
         metavar="DIR",
-        parser=_path,
+        parser=given_path,
         help="Folder for everything the build makes; run again to resume.",
     ),
 ]
@@ -76,7 +68,9 @@ Settings = Annotated[
         "--set", metavar="NAME=VALUE", help="Replace one option, e.g. --set corpus.passage_words=120. Repeatable."
     ),
 ]
-Built = Annotated[Path, typer.Argument(metavar="DIR", parser=_path, help="The folder that a build wrote (its --out).")]
+Built = Annotated[
+    Path, typer.Argument(metavar="DIR", parser=given_path, help="The folder that a build wrote (its --out).")
+]
 
 
 def _version(wanted: bool) -> None:
@@ -102,14 +96,14 @@ def build(
         list[Path] | None,
         typer.Argument(
             metavar="PATH...",
-            parser=_path,
+            parser=given_path,
             help="Folders or files: txt, md, html, rst, jsonl, csv, tsv, parquet, PubMed XML, PDF, gzipped or not; "
             "or one BEIR folder (corpus, queries, qrels).",
         ),
     ] = None,
     recipe: Annotated[
         Path | None,
-        typer.Option("--recipe", "-r", metavar="FILE", parser=_path, help="A TOML recipe (docs/recipe.md)."),
+        typer.Option("--recipe", "-r", metavar="FILE", parser=given_path, help="A TOML recipe (docs/recipe.md)."),
     ] = None,
     preset: Annotated[
         str | None, typer.Option("--preset", "-p", metavar="NAME", help="A ready-made recipe: corpusmith presets.")
@@ -192,7 +186,7 @@ def compare(
             "--corpus",
             "-c",
             metavar="PATH",
-            parser=_path,
+            parser=given_path,
             help="Documents, as in build; a BEIR folder brings judged queries. Repeatable.",
         ),
     ] = None,
@@ -245,7 +239,9 @@ def compare(
 def vocabulary(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH...", parser=_path, help="Documents, as in build: folders or files of any kind."),
+        typer.Argument(
+            metavar="PATH...", parser=given_path, help="Documents, as in build: folders or files of any kind."
+        ),
     ],
     base: Annotated[
         str | None,
@@ -304,11 +300,14 @@ def merge(
     models: Annotated[
         list[Path],
         typer.Argument(
-            metavar="MODEL...", parser=_path, help="Builds' folders, or folders with a model; two or more of one start."
+            metavar="MODEL...",
+            parser=given_path,
+            help="Builds' folders, or folders with a model; two or more of one start.",
         ),
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", parser=_path, help="A new folder, for the model they become.")
+        Path,
+        typer.Option("--out", "-o", metavar="DIR", parser=given_path, help="A new folder, for the model they become."),
     ],
     align: Annotated[
         bool,
@@ -319,7 +318,7 @@ def merge(
         typer.Option(
             "--greedy",
             metavar="DIR",
-            parser=_path,
+            parser=given_path,
             help="Take only models that help, by dense nDCG@10 on the held-out validation queries of this finished "
             "build.",
         ),
@@ -382,7 +381,7 @@ def evaluate(
         typer.Option(
             "--data",
             metavar="FOLDER",
-            parser=_path,
+            parser=given_path,
             help="A BEIR folder: its queries and qrels are used, not its corpus.",
         ),
     ],
@@ -444,7 +443,9 @@ def presets() -> None:
 
 
 @app.command()
-def validate(recipe: Annotated[Path, typer.Argument(metavar="RECIPE", parser=_path, help="A TOML recipe.")]) -> None:
+def validate(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", parser=given_path, help="A TOML recipe.")],
+) -> None:
     """Check a recipe and print it in full.
 
     Nothing is run; every default is filled in.
@@ -462,16 +463,22 @@ def validate(recipe: Annotated[Path, typer.Argument(metavar="RECIPE", parser=_pa
 @app.command()
 def encode(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", parser=_path, help="A build's folder, or a folder with a model.")
+        Path, typer.Argument(metavar="DIR", parser=given_path, help="A build's folder, or a folder with a model.")
     ],
     texts: Annotated[
         Path,
-        typer.Argument(metavar="TEXTS", parser=_path, help="A text file, one text a line; - reads standard input."),
+        typer.Argument(
+            metavar="TEXTS", parser=given_path, help="A text file, one text a line; - reads standard input."
+        ),
     ],
     out: Annotated[
         Path,
         typer.Option(
-            "--out", "-o", metavar="FILE", parser=_path, help="Where the vectors go (.npy, float32, one row a line)."
+            "--out",
+            "-o",
+            metavar="FILE",
+            parser=given_path,
+            help="Where the vectors go (.npy, float32, one row a line).",
         ),
     ],
 ) -> None:

@@ -31,10 +31,11 @@ from corpusmith.evaluation.demonstration import NOTE as DEMONSTRATION_NOTE
 from corpusmith.evaluation.heldout import MINIMUM_QUERIES
 from corpusmith.evaluation.validator import PLAIN_FUSION
 from corpusmith.index.search import Mode
+from corpusmith.paths import given_path
 from corpusmith.pipeline.chain import Silent, Step, Watcher
 from corpusmith.pipeline.comparison_summary import MODES, FinishedRun, cost_of, remarks, summary_of
 from corpusmith.pipeline.finish import KNOWN_ITEM_NOTE
-from corpusmith.pipeline.outputs import given_path, refuse_to_overwrite
+from corpusmith.pipeline.outputs import refuse_to_overwrite
 from corpusmith.pipeline.run import chain, recipe_files, resolve_recipe, run_steps
 from corpusmith.pipeline.settle import settle
 from corpusmith.pipeline.workspace import STEPS, Workspace

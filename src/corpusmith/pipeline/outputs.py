@@ -58,17 +58,6 @@ def _strangers(folder: Path) -> list[Path]:
     return strange
 
 
-def given_path(path: str | Path) -> Path:
-    """A path as a person gives it.
-
-    Raises:
-        RecipeError: it is empty, as an unset variable of a shell is; that would be the current folder.
-    """
-    if path == "":
-        raise RecipeError("a path is empty; name a file or a folder ('.' is the current one).")
-    return Path(path)
-
-
 def read_by(recipe: Recipe) -> list[Path]:
     """Files and folders that a recipe names, of those that are there."""
     named = [

@@ -16,9 +16,10 @@ from typing import Any
 from corpusmith import environment
 from corpusmith.artefact import Draft, locked, write_whole
 from corpusmith.model.huggingface import load_checkpoint
+from corpusmith.paths import given_path
 from corpusmith.pipeline import finish, prepare, train
 from corpusmith.pipeline.chain import Silent, Step, Watcher, run
-from corpusmith.pipeline.outputs import given_path, refuse_to_overwrite
+from corpusmith.pipeline.outputs import refuse_to_overwrite
 from corpusmith.pipeline.settle import SHAPE, settle
 from corpusmith.pipeline.start import make_growth, make_vocabulary
 from corpusmith.pipeline.summary import summarise, write_outputs
