@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpusmith import artefact
+from corpusmith.digests import seal, unseal
 from corpusmith.errors import ArtefactError, MachineError, NewerArtefactError
+from corpusmith.locks import locked
 
 
 def make(folder: Path, text: str = "hello", config: dict | None = None, *, resumable: bool = False) -> None:
@@ -161,8 +163,8 @@ def test_any_bytes_for_a_manifest_are_one_sentence(content: bytes, tmp_path_fact
 
 def test_what_is_sealed_is_read_back_and_what_was_changed_is_not() -> None:
     content = {"a": [1, 2.5, None, "ü"], "b": {"c": True}}
-    text = artefact.seal(content)
-    assert artefact.unseal(text) == content
+    text = seal(content)
+    assert unseal(text) == content
     for changed, said in (
         (text.replace("2.5", "2.6"), "does not match its digest"),
         ("{}", "does not match its digest"),
@@ -170,7 +172,7 @@ def test_what_is_sealed_is_read_back_and_what_was_changed_is_not() -> None:
         ("[" * 100_000, "nested too deeply"),
     ):
         with pytest.raises(ValueError, match=said):
-            artefact.unseal(changed)
+            unseal(changed)
 
 
 def test_scratch_is_there_again_after_an_interruption_and_gone_in_the_end(tmp_path: Path) -> None:
@@ -235,13 +237,13 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
 
 def test_two_builds_in_one_folder_are_refused_by_the_second(tmp_path: Path) -> None:
     attempt = (
-        "import sys; from pathlib import Path; from corpusmith import artefact\n"
+        "import sys; from pathlib import Path; from corpusmith.locks import locked\n"
         "from corpusmith.errors import MachineError\n"
         "try:\n"
-        "    with artefact.locked(Path(sys.argv[1])): print('entered')\n"
+        "    with locked(Path(sys.argv[1])): print('entered')\n"
         "except MachineError as error: print(error)\n"
     )
     run = [sys.executable, "-c", attempt, str(tmp_path)]
-    with artefact.locked(tmp_path):
+    with locked(tmp_path):
         assert "another build is running" in subprocess.run(run, capture_output=True, text=True, check=True).stdout
     assert subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip() == "entered"

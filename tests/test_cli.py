@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from corpusmith import cli
-from corpusmith.artefact import locked, locked_file
+from corpusmith.locks import locked, locked_file
 
 HEART = "The heart pumps blood through the arteries and veins of the body. "
 

@@ -356,7 +356,7 @@ def test_an_empty_folder_is_one_sentence(base_model: Path, tmp_path: Path) -> No
 
 
 def test_a_second_build_in_the_same_folder_is_refused(base_model: Path, documents: Path, tmp_path: Path) -> None:
-    from corpusmith.artefact import locked
+    from corpusmith.locks import locked
 
     script = "import sys; from corpusmith.pipeline import build; build(sys.argv[1], out=sys.argv[2])"
     with locked(tmp_path / "out"):

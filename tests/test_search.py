@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import corpusmith
-from corpusmith import artefact
+from corpusmith.digests import seal, unseal
 from corpusmith.errors import ArtefactError, EvaluationError
 from corpusmith.evaluation.base import QuerySet
 from corpusmith.evaluation.beir import read_beir
@@ -93,7 +93,7 @@ def test_an_index_beside_another_model_is_named_and_built_again(
 def test_an_index_of_an_earlier_version_that_names_no_model_is_searched(built_notes: Path, tmp_path: Path) -> None:
     out = shutil.copytree(built_notes, tmp_path / "out")
     path = out / "index" / "manifest.json"
-    content = artefact.unseal(path.read_bytes())
+    content = unseal(path.read_bytes())
     del content["parents"]["model"]
-    path.write_text(artefact.seal(content))
+    path.write_text(seal(content))
     assert corpusmith.load(out).search("blood", k=1)

@@ -33,7 +33,7 @@ from benchmarks.claims.table import RESULTS, Fragment, verdict
 from benchmarks.record import read_parts, update_results
 from scipy.stats import t as student
 
-from corpusmith.artefact import locked
+from corpusmith.locks import locked
 from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.config import EncoderConfig
 from corpusmith.model.encoder import Encoder

@@ -42,12 +42,14 @@ from benchmarks.claims.table import CLAIMS, RESULTS, Claim, Fragment, Setting, r
 from benchmarks.record import update_results
 
 import corpusmith
-from corpusmith.artefact import digest_json, locked, write_whole
+from corpusmith.digests import digest_json
+from corpusmith.disk import write_whole
 from corpusmith.evaluation.base import QuerySet
 from corpusmith.evaluation.beir import read_beir
 from corpusmith.evaluation.measures import measure
 from corpusmith.index.dense import DenseIndex
 from corpusmith.index.search import SearchSettings
+from corpusmith.locks import locked
 from corpusmith.model.arithmetic import DTYPES, best_device, fastest_precision
 from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.huggingface import export_checkpoint, load_checkpoint

@@ -39,7 +39,9 @@ from benchmarks.claims.search_settings import read_lines, write_records
 from benchmarks.claims.table import RESULTS, Fragment, verdict
 from benchmarks.record import read_parts, update_results
 
-from corpusmith.artefact import digest_json, locked, write_whole
+from corpusmith.digests import digest_json
+from corpusmith.disk import write_whole
+from corpusmith.locks import locked
 from corpusmith.pipeline.comparison import HELD_OUT, Comparison, at_budget
 from corpusmith.pipeline.run import chain, run_steps
 from corpusmith.recipe import Recipe, parse_recipe

@@ -86,7 +86,7 @@ def deleted_artefacts(victim: Victim, every: int) -> Iterator[dict]:
 
 def future_manifests(victim: Victim, every: int) -> Iterator[dict]:
     """Each manifest (or every n-th) with a format that this version does not know; nothing may be changed."""
-    from corpusmith.artefact import seal
+    from corpusmith.digests import seal
 
     for artefact in artefacts(victim.folder)[::every]:
         path = artefact / "manifest.json"

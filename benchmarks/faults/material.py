@@ -110,7 +110,7 @@ def write_recipe(path: Path, model: Path, budget: dict[str, float], objectives: 
 def content_of(folder: Path) -> dict[str, str]:
     """What a build has left, by path: each file's digest, but of manifests and plans only what the machine's speed and
     the clock have no part in. Equal for two builds if, and only if, they made the same things."""
-    from corpusmith.artefact import digest_file, digest_json
+    from corpusmith.digests import digest_file, digest_json
 
     found = {}
     for path in sorted(folder.rglob("*")):

@@ -20,8 +20,8 @@ from benchmarks.speed.paced import Pace, logged_losses, paced_trainer, trainer_o
 from benchmarks.speed.texts import data_folder, read_lines, words
 from benchmarks.speed.workers import Channel
 
-from corpusmith.artefact import write_whole
 from corpusmith.corpus.shards import write_shards
+from corpusmith.disk import write_whole
 from corpusmith.model.huggingface import export_checkpoint, load_checkpoint
 
 MODELS = {"L6-H384": "all-MiniLM-L6-v2"}

@@ -18,8 +18,8 @@ from time import process_time
 import numpy as np
 
 from corpusmith import environment
-from corpusmith.artefact import locked
 from corpusmith.index.search import Mode
+from corpusmith.locks import locked
 from corpusmith.objective.base import Objective
 from corpusmith.pipeline.chain import Silent, Step, run
 from corpusmith.pipeline.run import chain

@@ -10,11 +10,8 @@ The manifest, like every small file that later work relies on, bears a digest of
 
 from __future__ import annotations
 
-import errno
 import glob
-import hashlib
 import itertools
-import json
 import os
 import re
 import shutil
@@ -22,15 +19,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from corpusmith import environment
-from corpusmith.errors import ArtefactError, CorpusmithError, EarlierArtefactError, MachineError, NewerArtefactError
+from corpusmith.digests import digest_file, digest_json, read_object, seal, unsealed
+from corpusmith.disk import link_file, naming_machine_errors, sync
+from corpusmith.errors import ArtefactError, EarlierArtefactError, NewerArtefactError
 
 FORMAT = 3
 MANIFEST = "manifest.json"
-LOCK = ".corpusmith.lock"
-"""Stands in every build's folder; readers of documents pass such folders over."""
 UNFINISHED = ".unfinished"
 """Follows a step's name where an interrupted attempt is kept while the step runs with other options."""
 ASIDE = ".set-aside"
@@ -80,48 +77,6 @@ class Draft:
 def step_key(kind: str, config: Mapping[str, Any], parents: Mapping[str, str], seed: int) -> str:
     """The digest of all that determines an artefact: its kind, options, parents' digests and seed."""
     return digest_json({"format": FORMAT, "kind": kind, "config": config, "parents": parents, "seed": seed})
-
-
-def digest_json(value: Any) -> str:
-    """SHA-256 of a JSON value in canonical form."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def digest_file(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def seal(content: Mapping[str, Any]) -> str:
-    """An object as JSON text with a digest of itself, for `unseal`; all its keys are strings."""
-    return json.dumps({**content, "seal": digest_json(content)}, indent=2, ensure_ascii=False) + "\n"
-
-
-def unseal(text: str | bytes) -> dict[str, Any]:
-    """The object that `seal` made this text of.
-
-    Raises:
-        ValueError: the text is no such object, or was changed.
-    """
-    return _unsealed(_read_object(text))
-
-
-def _read_object(text: str | bytes) -> dict[str, Any]:
-    try:
-        content = json.loads(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    if not isinstance(content, dict):
-        raise ValueError("not a JSON object")
-    return content
-
-
-def _unsealed(content: dict[str, Any]) -> dict[str, Any]:
-    if content.pop("seal", None) != digest_json(content):
-        raise ValueError("its content does not match its digest")
-    return content
 
 
 @contextmanager
@@ -313,99 +268,11 @@ def tidy(folder: Path, key: str) -> None:
         _beside(folder, "key").unlink()
 
 
-def sync(path: Path) -> None:
-    """Force a file or folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def reserve(path: Path) -> None:
-    """Claim the disk space that a new file's length promises, before it is written by way of a memory map: a map that
-    meets a full disk ends the process (SIGBUS) where nothing could say why.
-
-    Raises:
-        OSError: there is not enough space.
-    """
-    size = path.stat().st_size
-    if hasattr(os, "posix_fallocate") and size:
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
-
-
 def link_folder(source: Path, target: Path) -> None:
     """The files of an artefact under another name, without copying their bytes where the file system can link."""
     for path in sorted(source.rglob("*")):
         if path.is_file() and path.name != MANIFEST:
             link_file(path, target / path.relative_to(source))
-
-
-def link_file(source: Path, target: Path) -> None:
-    """A finished file under another name, without copying its bytes where the file system can link."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
-
-
-def write_whole(path: Path, data: str | bytes) -> None:
-    """Replace one file by way of a synced temporary sibling: it holds the old content or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.partial")
-    with naming_machine_errors(path):
-        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
-        sync(temporary)
-        temporary.replace(path)
-        sync(path.parent)
-
-
-REASONS = {
-    errno.ENOSPC: "the disk is full; free some space",
-    errno.EDQUOT: "the disk quota is used up; free some space",
-    errno.EFBIG: "the file would be larger than is allowed here; raise the limit (ulimit -f) or choose another folder",
-    errno.EROFS: "the file system is read-only; choose another folder",
-    errno.EACCES: "permission denied; choose another folder or change its permissions",
-    errno.EPERM: "permission denied; choose another folder or change its permissions",
-    errno.ENOTDIR: "part of that path is a file, not a folder; choose another folder",
-    errno.EEXIST: "a file is in the way; choose another folder",
-    errno.EISDIR: "a folder is in the way; choose another name",
-    errno.ENOENT: "the folder it belongs in is not there and cannot be made; choose another folder",
-    errno.ELOOP: "a symbolic link is in the way; remove it or choose another folder",
-    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
-    errno.EIO: "the device reported an input/output error; check the disk",
-    errno.ENOMEM: "the machine is out of memory; close other programs or choose a smaller batch",
-}
-
-
-@contextmanager
-def naming_machine_errors(target: Path) -> Iterator[None]:
-    """Turn a full disk, a read-only folder or a failing device into one sentence that names it."""
-    try:
-        yield
-    except Exception as error:
-        reason = REASONS.get(_error_number(error))
-        if reason is None:
-            raise
-        raise MachineError(
-            f"cannot write {target}: {reason} and run the same command again (finished steps are kept)."
-        ) from error
-
-
-def _error_number(error: Exception) -> int:
-    """The system's number of an error, 0 if it has none.
-
-    Libraries written in Rust (safetensors, tokenizers) raise errors of their own that have it in the text alone;
-    numpy says only how much of an array it could write, and that is less than all where the disk is full.
-    """
-    if isinstance(error, OSError) and error.errno:
-        return error.errno
-    if isinstance(error, OSError) and re.search(r"requested and \d+ written", str(error)):
-        return errno.ENOSPC
-    stated = re.search(r"\(os error (\d+)\)", str(error))
-    return int(stated[1]) if stated and not isinstance(error, CorpusmithError) else 0
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -416,13 +283,13 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        content = _read_object(path.read_bytes())
+        content = read_object(path.read_bytes())
         written = content.get("format")
         if not isinstance(written, int):
             raise ValueError(f"its format is {written!r}")
         if written != FORMAT:
             raise _other_format(path, written)
-        del _unsealed(content)["format"]
+        del unsealed(content)["format"]
         manifest = Manifest(**content)
         if all(isinstance(entry["sha256"], str) for entry in manifest.files.values()) and manifest.bytes >= 0:
             return manifest
@@ -473,66 +340,3 @@ def refuse_mismatch(folder: Path, index: Manifest, model: Manifest) -> None:
     """
     if index.parents.get("model", model.digest) != model.digest:
         raise ArtefactError(f"in {folder} the index was made with another model than is there; run the build again.")
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold `folder` for one build at a time; the lock goes with the process, however it ends.
-
-    Raises:
-        MachineError: another process builds in this folder.
-    """
-    with naming_machine_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with naming_machine_errors(folder / LOCK):
-        file = _open_lock(folder / LOCK)
-    with file:
-        holder = _hold(file)
-        if holder:
-            raise MachineError(
-                f"another build is running in {folder} (process {holder}); wait for it, or choose another --out."
-            )
-        yield
-
-
-@contextmanager
-def locked_file(path: Path) -> Iterator[None]:
-    """Hold a file for one writer at a time, by a lock beside it that is removed in the end.
-
-    Raises:
-        MachineError: another process writes this file.
-    """
-    lock = _beside(path, "lock")
-    with naming_machine_errors(path):
-        file = _open_lock(lock)
-    with file:
-        holder = _hold(file)
-        if holder or not (lock.exists() and os.path.samestat(lock.stat(), os.fstat(file.fileno()))):
-            raise MachineError(
-                f"another command is writing {path} (process {holder or 'unknown'}); wait for it, or choose another "
-                "--out."
-            )
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
-
-
-def _open_lock(path: Path) -> IO[str]:
-    """A lock's file, made if it is not there; never one that a link of this name points to."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
-    return os.fdopen(descriptor, "r+")
-
-
-def _hold(file: IO[str]) -> str:
-    """Take the lock and note this process in it; who has it, where another does."""
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return file.read().strip() or "unknown"
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-    return ""

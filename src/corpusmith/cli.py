@@ -493,7 +493,7 @@ def encode(
       corpusmith encode papers queries.txt --out queries.npy
       cut -f2 table.tsv | corpusmith encode papers - --out vectors.npy
     """
-    from corpusmith.artefact import digest_json
+    from corpusmith.digests import digest_json
     from corpusmith.model.arithmetic import best_device
     from corpusmith.model.huggingface import load_checkpoint
     from corpusmith.pipeline.workspace import fingerprint, model_folder

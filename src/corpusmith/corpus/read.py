@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from fnmatch import fnmatch
 from pathlib import Path
 
-from corpusmith.artefact import LOCK
 from corpusmith.corpus.base import Document, Dropped
 from corpusmith.corpus.config import CorpusConfig
 from corpusmith.corpus.readers.html import read_html
@@ -42,6 +41,7 @@ from corpusmith.corpus.readers.source import (
 )
 from corpusmith.corpus.readers.tables import read_csv, read_parquet
 from corpusmith.errors import CorpusError
+from corpusmith.locks import LOCK
 
 FileReader = Callable[[SourceFile, CorpusConfig], Iterator[Document | Dropped]]
 
@@ -132,12 +132,11 @@ def _read_file(file: SourceFile | Dropped, config: CorpusConfig) -> Iterator[Doc
 def digest_source(file: SourceFile) -> str:
     """What identifies a file as far as it is read: SHA-256 of its bytes, of a kind that no reader is for SHA-256 of how
     it begins, and of a document beyond the limit that it is too large. Films among the documents cost no time."""
-    kind = suffix_of(file.path)
     try:
-        if kind not in READERS:
+        if suffix_of(file.path) not in READERS:
             with file.open() as stream:
                 return hashlib.sha256(read_piece(stream, BINARY_SAMPLE)).hexdigest()
-        if kind in WHOLE and file.path.stat().st_size > file.limit and not file.is_packed():
+        if is_too_large(file):
             return too_large(file.limit)
     except Unreadable as error:
         return str(error)
@@ -145,6 +144,12 @@ def digest_source(file: SourceFile) -> str:
         refuse_machine_error(error, file.path)
         return ""
     return file.digest()
+
+
+def is_too_large(file: SourceFile) -> bool:
+    """Whether a file is one document and beyond a document's limit, as far as its size tells: of packed ones it does
+    not. Raises what reading it would raise, Unreadable or an OSError."""
+    return suffix_of(file.path) in WHOLE and file.path.stat().st_size > file.limit and not file.is_packed()
 
 
 def _refuse_unknown(file: SourceFile, config: CorpusConfig) -> Iterator[Document | Dropped]:

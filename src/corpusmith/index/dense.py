@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 
 from corpusmith.arrays import open_array, save_array
-from corpusmith.artefact import reserve
+from corpusmith.disk import reserve
 from corpusmith.errors import ArtefactError
 from corpusmith.index.base import new_rows
 from corpusmith.retrieval.base import Ranking, candidates, empty_ranking, rank

@@ -22,7 +22,7 @@ import numpy as np
 
 from corpusmith import environment
 from corpusmith.arrays import open_array, save_array
-from corpusmith.artefact import reserve
+from corpusmith.disk import reserve
 from corpusmith.errors import ArtefactError
 
 if TYPE_CHECKING:

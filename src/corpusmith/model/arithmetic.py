@@ -19,7 +19,7 @@ from typing import Literal
 import torch
 
 from corpusmith import environment
-from corpusmith.artefact import write_whole
+from corpusmith.disk import write_whole
 from corpusmith.errors import MachineError
 from corpusmith.model.linear import linear
 

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from corpusmith import environment
-from corpusmith.artefact import Draft, locked, write_whole
+from corpusmith.artefact import Draft
+from corpusmith.disk import write_whole
 from corpusmith.errors import EvaluationError, RecipeError
 from corpusmith.evaluation.base import Measured, QuerySet
 from corpusmith.evaluation.beir import splits
@@ -31,6 +32,7 @@ from corpusmith.evaluation.demonstration import NOTE as DEMONSTRATION_NOTE
 from corpusmith.evaluation.heldout import MINIMUM_QUERIES
 from corpusmith.evaluation.validator import PLAIN_FUSION
 from corpusmith.index.search import Mode
+from corpusmith.locks import locked
 from corpusmith.paths import given_path
 from corpusmith.pipeline.chain import Silent, Step, Watcher
 from corpusmith.pipeline.comparison_summary import MODES, FinishedRun, cost_of, remarks, summary_of

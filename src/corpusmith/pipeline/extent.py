@@ -8,8 +8,8 @@ from pathlib import Path
 
 from corpusmith.corpus.base import Document, Dropped
 from corpusmith.corpus.config import CorpusConfig
-from corpusmith.corpus.read import READERS, WHOLE, read, source_files, suffix_of
-from corpusmith.corpus.readers.source import SourceFile
+from corpusmith.corpus.read import READERS, is_too_large, read, source_files, suffix_of
+from corpusmith.corpus.readers.source import SourceFile, Unreadable
 from corpusmith.errors import CorpusmithError
 from corpusmith.vocabulary.tokenizer import Tokenizer
 
@@ -36,8 +36,10 @@ def file_bytes(paths: Sequence[Path], corpus: CorpusConfig) -> int:
 
 
 def _is_read(file: SourceFile) -> bool:
-    kind = suffix_of(file.path)
-    return kind in READERS and not (kind in WHOLE and file.path.stat().st_size > file.limit)
+    try:
+        return suffix_of(file.path) in READERS and not is_too_large(file)
+    except (Unreadable, OSError):
+        return False
 
 
 def _unpacked(path: Path) -> int:

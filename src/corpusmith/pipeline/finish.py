@@ -9,7 +9,8 @@ from dataclasses import asdict
 import numpy as np
 
 from corpusmith.arrays import save_array
-from corpusmith.artefact import Draft, link_file, link_folder
+from corpusmith.artefact import Draft, link_folder
+from corpusmith.disk import link_file
 from corpusmith.evaluation.choose import Choice, choose_model, choose_setting
 from corpusmith.evaluation.compare import DECIDING_MEASURE, System, compare, run_systems
 from corpusmith.evaluation.demonstration import NOTE

@@ -12,8 +12,10 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from corpusmith.artefact import LOCK, has_manifest, is_kept_aside, is_nothing, naming_machine_errors
+from corpusmith.artefact import has_manifest, is_kept_aside, is_nothing
+from corpusmith.disk import naming_machine_errors
 from corpusmith.errors import RecipeError
+from corpusmith.locks import LOCK
 from corpusmith.pipeline.workspace import FOR_USERS, STEPS
 from corpusmith.recipe import Recipe
 

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from corpusmith import environment
-from corpusmith.artefact import Draft, locked, write_whole
+from corpusmith.artefact import Draft
+from corpusmith.disk import write_whole
+from corpusmith.locks import locked
 from corpusmith.model.huggingface import load_checkpoint
 from corpusmith.paths import given_path
 from corpusmith.pipeline import finish, prepare, train

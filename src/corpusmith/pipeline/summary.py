@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import corpusmith
 from corpusmith import environment
-from corpusmith.artefact import Manifest, is_kept_aside, open_artefact, read_manifest, refuse_mismatch, write_whole
+from corpusmith.artefact import Manifest, is_kept_aside, open_artefact, read_manifest, refuse_mismatch
 from corpusmith.corpus.read import encodable
+from corpusmith.disk import write_whole
 from corpusmith.errors import ArtefactError
 from corpusmith.evaluation.compare import DECIDING_MEASURE
 from corpusmith.report import base as report

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from corpusmith.artefact import Draft, seal, unseal, write_whole
+from corpusmith.artefact import Draft
 from corpusmith.corpus.readers.installed_docs import KNOWN_ITEMS, SEE_ALSO
+from corpusmith.digests import seal, unseal
+from corpusmith.disk import write_whole
 from corpusmith.errors import ArtefactError
 from corpusmith.evaluation.heldout import MINIMUM_QUERIES
 from corpusmith.evaluation.validator import Validator, first_queries, pool_of

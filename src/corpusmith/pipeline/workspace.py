@@ -18,11 +18,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from corpusmith.arrays import open_array
-from corpusmith.artefact import Manifest, digest_file, digest_json
+from corpusmith.artefact import Manifest
 from corpusmith.corpus.read import digest_source, source_files
 from corpusmith.corpus.readers.source import SourceFile
 from corpusmith.corpus.shards import TokenShards
 from corpusmith.corpus.store import Corpus
+from corpusmith.digests import digest_file, digest_json
 from corpusmith.errors import RecipeError
 from corpusmith.evaluation.base import QuerySet
 from corpusmith.evaluation.beir import is_beir, read_beir, splits

@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from corpusmith.artefact import write_whole
+from corpusmith.disk import write_whole
 from corpusmith.report import notation
 from corpusmith.report.base import (
     BUILT,

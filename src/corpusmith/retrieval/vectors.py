@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from corpusmith.arrays import save_array
-from corpusmith.artefact import locked_file, naming_machine_errors, reserve, seal, sync, unseal, write_whole
+from corpusmith.digests import seal, unseal
+from corpusmith.disk import naming_machine_errors, reserve, sync, write_whole
+from corpusmith.locks import locked_file
 from corpusmith.retrieval.base import Progress
 from corpusmith.retrieval.dense import WINDOW
 

@@ -24,7 +24,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from corpusmith.artefact import digest_file, naming_machine_errors, seal, sync, unseal, write_whole
+from corpusmith.digests import digest_file, seal, unseal
+from corpusmith.disk import naming_machine_errors, sync, write_whole
 from corpusmith.errors import ArtefactError
 
 KEPT = 2

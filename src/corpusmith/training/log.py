@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from corpusmith import environment
-from corpusmith.artefact import naming_machine_errors, sync
+from corpusmith.disk import naming_machine_errors, sync
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ import numpy as np
 import torch
 
 from corpusmith import environment
-from corpusmith.artefact import digest_json, naming_machine_errors, write_whole
+from corpusmith.digests import digest_json
+from corpusmith.disk import naming_machine_errors, write_whole
 from corpusmith.errors import ArtefactError, CorpusError, CorpusmithError
 from corpusmith.model.arithmetic import DTYPES, Precision, fastest_precision, match_cores, product_rate
 from corpusmith.model.encoder import Encoder

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from corpusmith import environment
-from corpusmith.artefact import seal, unseal
+from corpusmith.digests import seal, unseal
 from corpusmith.errors import ArtefactError
 from corpusmith.model.arithmetic import DTYPES, Precision
 from corpusmith.training.budget import StepCost

@@ -28,8 +28,8 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from corpusmith.artefact import digest_file
 from corpusmith.corpus.base import Dropped
+from corpusmith.digests import digest_file
 from corpusmith.errors import MachineError
 
 CHUNK = 1 << 20
