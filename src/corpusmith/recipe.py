@@ -136,6 +136,9 @@ class SearchConfig(Config):
     """Relative scores (min-max), reciprocal ranks, or the product of BM25 score and cosine."""
     weight: float | Literal["auto"] = "auto"
     """Weight of the dense side in the fusion, from 0 (lexical only) to 1 (dense only)."""
+    whitening: float | Literal["auto"] = "auto"
+    """Share by which directions along which all passages differ count less in dense search; 0 leaves them as they are,
+    at 1 all have the same variance."""
     feedback: float | Literal["auto"] = "auto"
     """How far the dense query moves toward the top documents of the first fused ranking; 0 switches it off."""
     smoothing: float | Literal["auto"] = "auto"
@@ -156,7 +159,7 @@ class SearchConfig(Config):
 
     @model_validator(mode="after")
     def _in_range(self) -> SearchConfig:
-        for name, highest in (("weight", 1), ("feedback", 10), ("smoothing", 1), ("late", 100)):
+        for name, highest in (("weight", 1), ("whitening", 1), ("feedback", 10), ("smoothing", 1), ("late", 100)):
             value = getattr(self, name)
             if value != "auto" and not 0 <= value <= highest:
                 raise ValueError(f"{name} lies between 0 and {highest}, or is 'auto'")

@@ -70,7 +70,8 @@ class Searcher:
         """
         from corpusmith.evaluation.compare import System, compare
 
-        plain = self.engine.settings.model_copy(update={"weight": 0.5, "feedback": 0.0, "smoothing": 0.0, "late": 0.0})
+        off = dict.fromkeys(("whitening", "feedback", "smoothing", "late"), 0.0)
+        plain = self.engine.settings.model_copy(update={"weight": 0.5, **off})
         systems = [
             System("bm25", "BM25", self.engine, "lexical", plain, True),
             System("dense", "model alone", self.engine, "dense", plain, True),

@@ -72,6 +72,15 @@ def test_an_empty_index_finds_nothing(tmp_path: Path) -> None:
     assert (len(reopened), reopened.dimension) == (0, 4)
 
 
+def test_a_sample_is_spread_over_the_rows_that_are_there() -> None:
+    vectors = normalised(9, 4, 0)
+    index = index_of(vectors)
+    index.delete(np.array([0]))
+    assert np.array_equal(index.sample(3), vectors[[1, 4, 8]])
+    assert np.array_equal(index.sample(100), vectors[1:])
+    assert DenseIndex(4).sample(3).shape == (0, 4)
+
+
 def test_no_queries_give_no_rows() -> None:
     assert index_of(normalised(5, 4, 0)).search(np.zeros((0, 4), dtype=np.float32), 3).rows.shape == (0, 3)
 

@@ -198,7 +198,34 @@ def test_one_side_alone_is_neither_smoothed_nor_looked_at_again(engine: SearchEn
     assert engine.rank(["car flour"], 4, mode).documents.tolist() == plain.documents.tolist()
 
 
-@pytest.mark.parametrize("options", [{}, {"feedback": 0.5}, {"smoothing": 0.4}, {"late": 2.0, "late_depth": 2}])
+def crowded() -> SearchEngine:
+    """Twenty passages that differ much in their first dimension, which says nothing, and little in the others."""
+    rng = np.random.default_rng(0)
+    vectors = (rng.normal(size=(20, 5)) * [1, 0.1, 0.1, 0.1, 0.1]).astype(np.float32)
+    dense = DenseIndex(5)
+    dense.add(np.arange(20), vectors)
+    lexical = LexicalIndex()
+    lexical.add(np.arange(20), ["car"] * 20)
+    return SearchEngine(lexical, dense, TopicRetriever(), np.arange(20))
+
+
+@pytest.mark.parametrize("mode", ["dense", "fused"])
+def test_candidates_found_without_whitening_are_searched_anew_where_settings_ask_for_it(mode: Any) -> None:
+    engine, queries = crowded(), ["car engine", "flour", "?"]
+    found = engine.find(queries)
+    settings = SearchSettings(whitening=0.5, feedback=0.5)
+    engine.settings = settings
+    wanted = engine.rank(queries, 20, mode)
+    ranked = engine.combine(found, 20, settings) if mode == "fused" else engine.by_vectors(found, settings, None)
+    assert ranked.documents.tolist() == wanted.documents.tolist()
+    assert ranked.documents[0].tolist() != found.dense.documents[0].tolist()
+    assert not wanted.ranking.found[2].any()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"feedback": 0.5}, {"whitening": 0.5, "feedback": 0.5}, {"smoothing": 0.4}, {"late": 2.0, "late_depth": 2}],
+)
 def test_a_batch_gives_what_single_queries_give(
     engine: SearchEngine, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,6 +242,7 @@ def test_a_batch_gives_what_single_queries_give(
 
 def test_an_empty_collection_finds_nothing() -> None:
     retriever = TopicRetriever()
-    engine = SearchEngine(LexicalIndex(), DenseIndex(5), retriever, np.zeros(0, dtype=np.int64))
+    settings = SearchSettings(whitening=0.5)
+    engine = SearchEngine(LexicalIndex(), DenseIndex(5), retriever, np.zeros(0, dtype=np.int64), settings)
     for mode in ("lexical", "dense", "fused"):
         assert not engine.rank(["car"], 3, mode).ranking.found.any()

@@ -59,8 +59,10 @@ def run_systems(
         candidates = found[system.engine]
         if system.mode == "fused":
             ranking = system.engine.combine(candidates, DEPTH, system.settings, exclude)
+        elif system.mode == "dense":
+            ranking = system.engine.by_vectors(candidates, system.settings, exclude)
         else:
-            ranking = candidates.lexical if system.mode == "lexical" else candidates.dense
+            ranking = candidates.lexical
         measured[system.key] = measured_ranking(query_set, ranking, document_ids)
     return measured
 

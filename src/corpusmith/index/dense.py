@@ -87,6 +87,10 @@ class DenseIndex:
             raise KeyError("a row is not in the index")
         return self._gather(self._order[places])
 
+    def sample(self, number: int) -> np.ndarray:
+        """`[min(number, N), D]` vectors, of rows evenly spaced among all."""
+        return self._gather(self._order[np.linspace(0, len(self) - 1, min(number, len(self))).astype(np.int64)])
+
     def save(self, folder: Path) -> None:
         """Write `vectors.npy` and `ids.npy` into `folder`, rows ascending, block by block."""
         sibling = folder / ".vectors.npy"

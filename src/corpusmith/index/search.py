@@ -1,10 +1,10 @@
 """One way to search, for the reader's query as for ten thousand evaluation queries.
 
-Passages are found by words and by vectors, each list is turned into documents by the best passage, and the two
-lists are fused. With feedback the dense queries then move toward the first fused documents and search once more, with
-smoothing a document's score takes after its neighbours', and late interaction looks at the first documents once more,
-token by token. Documents are fused rather than passages, because the passage that repeats the query's words and the
-one that answers it need not be the same.
+Passages are found by words and by vectors (whitened, where that helps), each list is turned into documents by the best
+passage, and the two lists are fused. With feedback the dense queries then move toward the first fused documents and
+search once more, with smoothing a document's score takes after its neighbours', and late interaction looks at the first
+documents once more, token by token. Documents are fused rather than passages, because the passage that repeats the
+query's words and the one that answers it need not be the same.
 
 What costs time in any case (encoding queries, the two searches) is kept in `Candidates`, apart from the settings that
 combine it, so that choosing weight and feedback on a validation slice encodes its queries once.
@@ -27,6 +27,7 @@ from corpusmith.retrieval.base import PADDING, Ranking, Retriever
 from corpusmith.retrieval.feedback import move_queries
 from corpusmith.retrieval.fusion import product, reciprocal_rank, relative_score, stretched
 from corpusmith.retrieval.smoothing import smoothed
+from corpusmith.retrieval.whitening import SAMPLE, Spectrum, spectrum_of, whitened
 
 if TYPE_CHECKING:
     from corpusmith.retrieval.late_interaction import LateInteraction
@@ -55,6 +56,9 @@ class SearchSettings(Config):
     """"relative" adds scores stretched to [0, 1], "reciprocal" adds reciprocal ranks, "product" multiplies scores."""
     weight: float = Field(default=0.5, ge=0, le=1)
     """Weight of the dense ranking, 0 (words alone) to 1 (vectors alone)."""
+    whitening: float = Field(default=0.0, ge=0, le=1)
+    """Share by which directions along which all passages differ count less in dense search; 0 leaves them as they are,
+    at 1 all have the same variance."""
     feedback: float = Field(default=0.0, ge=0)
     """How far dense queries move toward the first fused documents, 0 (off) upward; at 1 the documents' mean counts
     as much as the query."""
@@ -74,7 +78,8 @@ class SearchSettings(Config):
 class Candidates(NamedTuple):
     """What the two searches found for Q queries before anything is combined.
 
-    `vectors[Q, D]` are the `queries`', `answerable[Q]` says which of them hold a letter or digit.
+    `vectors[Q, D]` are the `queries`', `answerable[Q]` says which of them hold a letter or digit, `whitening` the share
+    by which they were whitened for the dense search.
     """
 
     queries: Sequence[str]
@@ -82,11 +87,13 @@ class Candidates(NamedTuple):
     answerable: np.ndarray
     lexical: DocumentRanking
     dense: DocumentRanking
+    whitening: float
 
     def of(self, queries: slice) -> Candidates:
         """What was found for some of the queries."""
         lexical, dense = (side.of(queries) for side in (self.lexical, self.dense))
-        return Candidates(self.queries[queries], self.vectors[queries], self.answerable[queries], lexical, dense)
+        vectors, answerable = self.vectors[queries], self.answerable[queries]
+        return Candidates(self.queries[queries], vectors, answerable, lexical, dense, self.whitening)
 
 
 class SearchEngine:
@@ -116,6 +123,7 @@ class SearchEngine:
         self.passage_documents = np.asarray(passage_documents, dtype=np.int64)
         self.settings = settings or SearchSettings()
         self.late = late
+        self._spectrum: Spectrum | None = None
 
     def rank(
         self, queries: Sequence[str], k: int, mode: Mode = "fused", exclude: Exclusion | None = None
@@ -133,7 +141,8 @@ class SearchEngine:
         return self.combine(self.find(queries, exclude), k, exclude=exclude)
 
     def find(self, queries: Sequence[str], exclude: Exclusion | None = None) -> Candidates:
-        """Encode the queries and search by words and by vectors: the part that weight and feedback do not change."""
+        """Encode the queries and search by words and by vectors: the part that weight and feedback do not change, and
+        whitening in half."""
         vectors, answerable, settings = self._encode(queries), _answerable(queries), self.settings
         return Candidates(
             queries,
@@ -141,7 +150,28 @@ class SearchEngine:
             answerable,
             self._find_lexical(queries, settings, exclude),
             self._find_dense(vectors, answerable, settings, exclude),
+            settings.whitening,
         )
+
+    def by_vectors(self, found: Candidates, settings: SearchSettings, exclude: Exclusion | None) -> DocumentRanking:
+        """The dense ranking of candidates by these settings: as found, or searched anew if they whiten otherwise.
+
+        `exclude` is what `find` was given.
+        """
+        if settings.whitening == found.whitening:
+            return found.dense
+        return self._find_dense(found.vectors, found.answerable, settings, exclude)
+
+    def after_feedback(self, found: Candidates, settings: SearchSettings, exclude: Exclusion | None) -> DocumentRanking:
+        """The dense ranking once the queries have moved toward the first documents of the fused one.
+
+        `exclude` is what `find` was given.
+        """
+        fused = self._fuse(found.lexical, self.by_vectors(found, settings, exclude), settings, settings.depth)
+        moved = move_queries(
+            found.vectors, fused.passages, fused.scores, self.dense.vectors, settings.feedback, settings.depth
+        )
+        return self._find_dense(moved, found.answerable, settings, exclude)
 
     def combine(
         self,
@@ -169,13 +199,8 @@ class SearchEngine:
     def _fused(self, found: Candidates, k: int, settings: SearchSettings, exclude: Exclusion | None) -> DocumentRanking:
         width = max(k, SMOOTHED) if settings.smoothing > 0 else k
         environment.make_room()
-        fused = self._fuse(found.lexical, found.dense, settings, max(width, settings.depth))
-        if settings.feedback > 0:
-            moved = move_queries(
-                found.vectors, fused.passages, fused.scores, self.dense.vectors, settings.feedback, settings.depth
-            )
-            dense = self._find_dense(moved, found.answerable, settings, exclude)
-            fused = self._fuse(found.lexical, dense, settings, width)
+        by_vectors = self.after_feedback if settings.feedback > 0 else self.by_vectors
+        fused = self._fuse(found.lexical, by_vectors(found, settings, exclude), settings, width)
         if settings.smoothing > 0:
             fused = self._smoothed(fused, settings.smoothing)
         return _first(fused, k)
@@ -214,9 +239,17 @@ class SearchEngine:
     def _find_dense(
         self, vectors: np.ndarray, answerable: np.ndarray, settings: SearchSettings, exclude: Exclusion | None
     ) -> DocumentRanking:
-        found = self.dense.search(vectors, settings.candidates)
+        found = self.dense.search(self._whitened(vectors, settings.whitening), settings.candidates)
         found.rows[~answerable] = PADDING
         return self._documents(found, exclude)
+
+    def _whitened(self, vectors: np.ndarray, share: float) -> np.ndarray:
+        """Queries whitened by the passages that are there when this is first asked for."""
+        if share == 0:
+            return vectors
+        if self._spectrum is None:
+            self._spectrum = spectrum_of(self.dense.sample(SAMPLE))
+        return vectors if self._spectrum is None else whitened(vectors, self._spectrum, share)
 
     def _documents(self, passages: Ranking, exclude: Exclusion | None) -> DocumentRanking:
         if exclude is not None:

@@ -21,6 +21,7 @@ from corpusmith.model.huggingface import export_checkpoint
 from corpusmith.pipeline.workspace import DEFAULT_SEARCH, QUICK_SEARCH, Workspace
 
 CHOSEN_SETTINGS: dict[str, tuple[str, tuple[float, ...]]] = {
+    "whitening": ("share of whitening", (0.0, 0.25, 0.5)),
     "weight": ("fusion weight of the dense side", (0.3, 0.4, 0.5, 0.6, 0.7)),
     "feedback": ("feedback strength", (0.0, 0.25, 0.5, 1.0)),
     "smoothing": ("share of smoothing", (0.0, 0.2, 0.4)),

@@ -1,1 +1,1 @@
-"""Retrievers, the pairs and negatives they learn from, fusion, feedback, smoothing and late interaction."""
+"""Retrievers, the pairs and negatives they learn from, fusion, whitening, feedback, smoothing and late interaction."""
