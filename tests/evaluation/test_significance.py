@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from corpusmith.evaluation.significance import bootstrap_interval, holm, paired_randomisation
+from corpusmith.evaluation.significance import best_of_several, bootstrap_interval, holm, paired_randomisation
 
 
 def sample(n: int, seed: int, shift: float = 0.0) -> np.ndarray:
@@ -24,6 +24,27 @@ def test_large_samples_come_close_to_the_p_value_of_scipy() -> None:
         (first - second,), np.mean, permutation_type="samples", n_resamples=20_000, rng=np.random.default_rng(5)
     )
     assert paired_randomisation(first, second, seed=0) == pytest.approx(expected.pvalue, abs=0.02)
+
+
+@pytest.mark.parametrize("n", [9, 80])
+def test_the_best_of_one_is_tested_like_any_pair(n: int) -> None:
+    first, second = sample(n, 2, 0.08), sample(n, 3)
+    assert best_of_several((first - second)[None], seed=0) == paired_randomisation(first, second, seed=0)
+    assert best_of_several(np.zeros((2, n)), seed=0) == 1.0
+
+
+def test_the_best_of_many_that_differ_by_chance_is_rarely_significant() -> None:
+    drawn = [np.random.default_rng(trial).normal(size=(8, 60)) for trial in range(300)]
+    picked = [paired_randomisation(d[d.mean(axis=1).argmax()], np.zeros(60), seed=0, draws=500) for d in drawn]
+    adjusted = [best_of_several(d, seed=0, draws=500) for d in drawn]
+    assert np.mean(np.array(picked) < 0.05) > 0.12
+    assert np.mean(np.array(adjusted) < 0.05) < 0.06
+
+
+def test_a_great_loss_among_those_tried_does_not_hide_a_gain() -> None:
+    rng = np.random.default_rng(0)
+    gain, loss = 0.02 + rng.normal(0, 0.05, 200), -0.3 + rng.normal(0, 0.5, 200)
+    assert best_of_several(np.stack([gain, loss]), seed=0) < 0.001
 
 
 def test_queries_without_a_difference_change_nothing() -> None:

@@ -1,10 +1,10 @@
 """Choosing on queries made from the corpus, cautiously.
 
 Such queries resemble real ones only so far. So a search setting leaves its default, which was chosen on people's
-queries over several collections, only where the difference on the held-out queries is significant. A trained model
-takes the base's place only if it is significantly better on kinds of queries that it was not trained on, and not
-significantly worse on any kind: a model trained on titles wins by titles, and was seen to lose on people's questions
-all the same.
+queries over several collections, only where the difference on the held-out queries is significant, as the best of all values
+that were tried. A trained model takes the base's place only if it is significantly better on kinds of queries that it
+was not trained on, and not significantly worse on any kind: a model trained on titles wins by titles, and was seen to
+lose on people's questions all the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from corpusmith.evaluation.significance import bootstrap_interval, paired_randomisation
+from corpusmith.evaluation.significance import best_of_several, bootstrap_interval, paired_randomisation
 from corpusmith.report.notation import probability
 
 SIGNIFICANCE = 0.05
@@ -47,13 +47,14 @@ def scored(name: str, scores: np.ndarray, seed: int) -> Scored:
 
 
 def choose_setting(what: str, scores: Mapping[float, np.ndarray], default: float, seed: int) -> tuple[float, Choice]:
-    """The value with the best mean of per-query `scores[value]` if it is significantly better than the default's."""
+    """The value with the best mean of per-query `scores[value]` if it is significantly better than the default's, even
+    as the best of all that were tried."""
     best = max(scores, key=lambda value: float(scores[value].mean()))
     table = tuple(scored(str(value), values, seed) for value, values in scores.items())
     if best == default:
         return default, Choice(what, str(best), "The default is the best on the held-out queries.", table)
-    p = paired_randomisation(scores[best], scores[default], seed)
     gain = float((scores[best] - scores[default]).mean())
+    p = best_of_several(np.stack([scores[value] - scores[default] for value in scores if value != default]), seed)
     if p >= SIGNIFICANCE:
         reason = f"{best} scores {gain:+.3f} against the default {default}, not distinguishable ({probability(p)})."
         return default, Choice(what, str(default), reason, table)
