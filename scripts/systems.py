@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 from benchmarks.claims import growth, vocabularies
 from benchmarks.claims.table import CLAIMS, Claim, citation_of, results_of, source_of
 from benchmarks.record import read_parts
@@ -50,7 +51,8 @@ weight: linear probes of its states (F1 of each sentence's entities, share of te
 nDCG@10 on a judged collection. What a transfer spends is taken off its training."""
 GROWING = """A small model, trained, grown and trained on, against one of the large shape from random weights: the share
 of the latter's FLOPs that are left when the grown model has reached its last loss on passages held out
-(`benchmarks/claims/growth.py`), mean and 95% interval over seeds."""
+(`benchmarks/claims/growth.py`), mean and 95% interval over seeds. The better the small model, the more any way saves:
+ways compare only where their small models are the same."""
 
 
 def main() -> None:
@@ -185,13 +187,24 @@ def _losses(curves: Mapping[str, Sequence[growth.Curve]]) -> list[list[str]]:
 def _growth() -> Iterator[str]:
     """What growing saved, way by way."""
     parts = read_parts(growth.FILE)
-    rows = [["way", "small model", "the paper's figure", "form", "saved, source not counted", "counted", "verdict"]]
+    rows = [
+        [
+            "way",
+            "small model; its loss",
+            "the paper's figure",
+            "form",
+            "saved, source not counted",
+            "counted",
+            "verdict",
+        ]
+    ]
     for name, way in growth.WAYS.items():
         shape = ", ".join(f"{share:.0%} of {option}" for option, share in way.source.items())
         found = [(form.name, parts[key]) for form in growth.FORMS if (key := growth.part_name(name, form)) in parts]
         for form, part in found:
             saved = [growth.said(part[counted]) for counted in growth.COUNTED]
-            rows.append([name, shape, way.paper, form, *saved, f"**{part['verdict']}**"])
+            loss = np.mean([seed["source_loss"] for seed in part["by_seed"]])
+            rows.append([name, f"{shape}; {loss:.2f}", way.paper, form, *saved, f"**{part['verdict']}**"])
         if not found:
             rows.append([name, shape, way.paper, "", "", "", NOT_MEASURED])
     yield _table(rows)

@@ -325,7 +325,8 @@ def part_name(name: str, form: Form) -> str:
 
 def said(found: dict[str, float]) -> str:
     """A share that was saved, for people."""
-    return f"{found['mean']:.0%} [{found['low']:.0%}, {found['high']:.0%}]"
+    mean, low, high = (round(found[name], 2) + 0.0 for name in ("mean", "low", "high"))  # no "-0%"
+    return f"{mean:.0%} [{low:.0%}, {high:.0%}]"
 
 
 if __name__ == "__main__":
