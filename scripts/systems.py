@@ -187,17 +187,8 @@ def _losses(curves: Mapping[str, Sequence[growth.Curve]]) -> list[list[str]]:
 def _growth() -> Iterator[str]:
     """What growing saved, way by way."""
     parts = read_parts(growth.FILE)
-    rows = [
-        [
-            "way",
-            "small model; its loss",
-            "the paper's figure",
-            "form",
-            "saved, source not counted",
-            "counted",
-            "verdict",
-        ]
-    ]
+    saved_columns = ["saved, source not counted", "counted"]
+    rows = [["way", "small model; its loss", "the paper's figure", "form", *saved_columns, "verdict"]]
     for name, way in growth.WAYS.items():
         shape = ", ".join(f"{share:.0%} of {option}" for option, share in way.source.items())
         found = [(form.name, parts[key]) for form in growth.FORMS if (key := growth.part_name(name, form)) in parts]

@@ -1,10 +1,10 @@
 """Choosing on queries made from the corpus, cautiously.
 
 Such queries resemble real ones only so far. So a search setting leaves its default, which was chosen on people's
-queries over several collections, only where the difference on the held-out queries is significant, as the best of all values
-that were tried. A trained model takes the base's place only if it is significantly better on kinds of queries that it
-was not trained on, and not significantly worse on any kind: a model trained on titles wins by titles, and was seen to
-lose on people's questions all the same.
+queries over several collections, only where the difference on the held-out queries is significant, as the best of all
+values that were tried. A trained model takes the base's place only if it is significantly better on kinds of queries
+that it was not trained on, and not significantly worse on any kind: a model trained on titles wins by titles, and was
+seen to lose on people's questions all the same.
 """
 
 from __future__ import annotations
