@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpusmith.corpus.base import Document
-from corpusmith.corpus.clean import clean_document, clean_line, clean_text, count_words, kind_of, reason_to_drop
+from corpusmith.corpus.clean import (
+    WORD,
+    clean_document,
+    clean_line,
+    clean_text,
+    count_words,
+    kind_of,
+    reason_to_drop,
+)
 
 SENTENCE = {
     "Arabic": "القطة تجلس على السجادة",
@@ -128,3 +136,8 @@ def test_no_script_is_dropped_by_mistake(language):
 def test_reasons_are_counted_by_kind():
     assert kind_of("too short: 2 words where minimum_words = 3") == "too short"
     assert kind_of("broken; what came before is kept") == "broken"
+
+
+@given(st.text(alphabet="ab .-\n\t\x1c\x1f", max_size=400).map(lambda text: text.replace("b", "b" * 30)))
+def test_words_of_plain_ascii_are_counted_as_those_of_any_text(text: str) -> None:
+    assert count_words(text) == len(WORD.findall(text))

@@ -30,7 +30,9 @@ SYMBOLS = (
     "\u2010-\u205e\u2070-\u20cf\u2100-\u2bff\u3000-\u3004\u3008-\u3020\u3030\uff01-\uff0f\uff1a-\uff20\ufff9-\uffff"
 )
 """Punctuation, signs, arrows, box drawing and replacement characters, as a range within a character class."""
-WORD = re.compile(rf"[^\s{IDEOGRAPHS}{UNSPACED}]{{1,50}}|[{IDEOGRAPHS}]|[{UNSPACED}]{{1,4}}")
+LONGEST_WORD = 50
+"""Characters after which the rest counts as another word."""
+WORD = re.compile(rf"[^\s{IDEOGRAPHS}{UNSPACED}]{{1,{LONGEST_WORD}}}|[{IDEOGRAPHS}]|[{UNSPACED}]{{1,4}}")
 
 MINIMUM_REPEATS = 4
 """A line printed this often in one document is a page header or footer (our choice)."""
@@ -66,6 +68,8 @@ def combining_marks() -> str:
 
 def count_words(text: str) -> int:
     """Words of `text`, as the module describes them."""
+    if text.isascii():  # words are what stands between spaces, in pieces of `LONGEST_WORD`
+        return sum([1 + (len(word) - 1) // LONGEST_WORD for word in text.split()])
     return WORD.subn("", text)[1]
 
 

@@ -17,7 +17,7 @@ import xxhash
 
 TAIL_BYTES = 2**20
 """Bytes collected before they are written."""
-RECENT_PAIRS = 2**17
+RECENT_PAIRS = 2**15
 """Pairs of hash and number kept in a dictionary, at some 200 bytes each, before they become a sorted run."""
 FAN_IN = 8
 """Runs of a size that are merged into one of the next size."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -30,6 +30,7 @@ from pydantic import Field, field_validator
 from corpusmith import environment
 from corpusmith.arrays import open_array, save_array
 from corpusmith.config import Config
+from corpusmith.corpus.batches import text_batches
 from corpusmith.errors import ArtefactError
 from corpusmith.index.analysis import Analyser, languages
 from corpusmith.index.base import new_rows
@@ -39,7 +40,7 @@ from corpusmith.retrieval.base import Ranking, rank
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-TEXTS_A_CHUNK = 4_000
+TEXTS_A_CHUNK, CHARACTERS_A_CHUNK = 4_000, 2**22
 POSTINGS_A_BATCH = 2**21
 QUERIES_A_BATCH = 256
 
@@ -96,8 +97,8 @@ class LexicalIndex:
         """
         ids = new_rows(ids, np.concatenate([self._ids[self._alive], *(added for added, _ in self._added)]))
         chunks: list[tuple[np.ndarray, Part]] = []
-        stream, done = iter(texts), 0
-        while chunk := list(islice(stream, TEXTS_A_CHUNK)):
+        done = 0
+        for chunk in text_batches(texts, TEXTS_A_CHUNK, CHARACTERS_A_CHUNK):
             part = self._count(chunk)
             if self._spool is not None:
                 part = part.moved(self._spool / f"part-{len(self._added) + len(chunks)}")

@@ -28,8 +28,8 @@ from corpusmith.errors import ArtefactError
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-POSTINGS_A_BLOCK = 2**20
-TERMS_AT_ONCE = 2**20
+POSTINGS_A_BLOCK = 2**19
+TERMS_AT_ONCE = 2**18
 FREQUENCY_LIMIT = 2**16 - 1
 """Occurrences of a term in one passage are counted up to here; BM25 is flat long before."""
 

@@ -21,6 +21,7 @@ import numpy as np
 import tokenizers
 
 from corpusmith import environment
+from corpusmith.corpus.batches import text_batches
 from corpusmith.errors import ModelError
 
 BATCH, BATCH_CHARACTERS = 256, 2**18
@@ -124,7 +125,7 @@ class Tokenizer:
 
     def stream(self, texts: Sequence[str]) -> Iterator[np.ndarray]:
         """As `encode`, one text after the other, holding only a small batch at a time."""
-        for batch in _batches(texts):
+        for batch in text_batches(texts, BATCH, BATCH_CHARACTERS):
             with _naming_library_errors("the tokenizer contradicts itself"):
                 encodings = self._backend.encode_batch_fast(batch, add_special_tokens=False)
             for encoding in encodings:
@@ -188,20 +189,6 @@ class Tokenizer:
             pieces = self._backend.get_vocab(with_added_tokens=True)
             lines = "".join(f"{piece}\n" for piece in sorted(pieces, key=pieces.__getitem__))
             (folder / "vocab.txt").write_text(lines, encoding="utf-8")
-
-
-def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
-    """The texts in turn, as many at a time as may be tokenised together; at least one."""
-    batch: list[str] = []
-    characters = 0
-    for text in texts:
-        if batch and (len(batch) == BATCH or characters + len(text) > BATCH_CHARACTERS):
-            yield batch
-            batch, characters = [], 0
-        batch.append(text)
-        characters += len(text)
-    if batch:
-        yield batch
 
 
 def _read_json(path: Path) -> dict[str, Any]:
