@@ -38,7 +38,8 @@ WORDS_A_DOCUMENT = 1200
 VOCABULARY = 50_000
 COMMON = 8_000
 """Words that are pieces of the small model's vocabulary; of the others the letters are."""
-PASSAGE_WORDS = 400
+PASSAGE_WORDS = 1200
+"""Documents stay whole, so that there is less to encode and to index."""
 LIMIT, TIMES = 600_000_000, 10
 """Bytes of memory, and of how many times as many the corpus is."""
 SAMPLE_SECONDS = 0.02
