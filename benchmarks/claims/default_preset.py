@@ -121,7 +121,10 @@ def vectors_alone(built: Path, query_set: QuerySet, base: np.ndarray) -> dict[st
         name: measured_ranking(query_set, ranking, searcher.corpus.document_ids) for name, ranking in rankings.items()
     }
     return {
-        name: {"mean": round(found.mean(MEASURE), 4), "against_base": comparison(found.values[MEASURE], base)}
+        name: {
+            "mean": round(found.mean(MEASURE), 4),
+            "against_base": comparison(found.values[MEASURE].round(6), base.round(6)),
+        }
         for name, found in measured.items()
     }
 
