@@ -29,6 +29,7 @@ from corpusmith.evaluation.beir import read_beir
 from corpusmith.evaluation.compare import DECIDING_MEASURE, System, run_systems
 from corpusmith.evaluation.significance import bootstrap_interval, paired_randomisation
 from corpusmith.index.search import SearchSettings
+from corpusmith.pipeline.workspace import DEFAULT_SEARCH
 from corpusmith.retrieval.base import PADDING
 from corpusmith.retrieval.late_interaction import LateInteraction
 
@@ -45,6 +46,8 @@ SETTINGS = (
     PLAIN.model_copy(update={"late": 2.0, "late_depth": 50}),
     *(PLAIN.model_copy(update={"feedback": 0.25, "late": late}) for late in (1.0, 2.0)),
     *(PLAIN.model_copy(update={"feedback": 0.25, "smoothing": 0.2, "late": late}) for late in (1.0, 2.0)),
+    *(PLAIN.model_copy(update={"whitening": share}) for share in (0.25, 0.5)),
+    *(DEFAULT_SEARCH.model_copy(update={"whitening": share}) for share in (0.25, 0.5)),
 )
 SEED = 0
 
@@ -127,7 +130,7 @@ def measure_settings(built: Path, query_set: QuerySet) -> dict:
 
 def named(setting: SearchSettings) -> str:
     """What a setting changes about search, in words."""
-    shown = {name: getattr(setting, name) for name in ("weight", "feedback", "smoothing", "late")}
+    shown = {name: getattr(setting, name) for name in ("whitening", "weight", "feedback", "smoothing", "late")}
     depth = f" of {setting.late_depth}" if setting.late else ""
     return ", ".join(f"{name} {value}" for name, value in shown.items() if value or name == "weight") + depth
 
