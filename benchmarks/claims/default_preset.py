@@ -114,7 +114,7 @@ def vectors_alone(built: Path, query_set: QuerySet, base: np.ndarray) -> dict[st
     settings = engine.settings.model_copy(update={"feedback": FEEDBACK})
     found = engine.find(list(query_set.queries.values()))
     rankings = {
-        "as built": engine.by_vectors(found, settings, None),
+        "as built": found.dense,
         f"feedback {FEEDBACK}": engine.after_feedback(found, settings, None),
     }
     measured = {

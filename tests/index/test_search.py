@@ -216,7 +216,7 @@ def test_candidates_found_without_whitening_are_searched_anew_where_settings_ask
     settings = SearchSettings(whitening=0.5, feedback=0.5)
     engine.settings = settings
     wanted = engine.rank(queries, 20, mode)
-    ranked = engine.combine(found, 20, settings) if mode == "fused" else engine.by_vectors(found, settings, None)
+    ranked = engine.combine(found, 20, settings) if mode == "fused" else engine.adapted(found, settings, None).dense
     assert ranked.documents.tolist() == wanted.documents.tolist()
     assert ranked.documents[0].tolist() != found.dense.documents[0].tolist()
     assert not wanted.ranking.found[2].any()

@@ -56,13 +56,12 @@ def run_systems(
     for system in systems:
         if system.engine not in found:
             found[system.engine] = system.engine.find(queries, exclude)
-        candidates = found[system.engine]
+        candidates = system.engine.adapted(found[system.engine], system.settings, exclude)
+        found[system.engine] = candidates  # the next system mostly wants the same
         if system.mode == "fused":
             ranking = system.engine.combine(candidates, DEPTH, system.settings, exclude)
-        elif system.mode == "dense":
-            ranking = system.engine.by_vectors(candidates, system.settings, exclude)
         else:
-            ranking = candidates.lexical
+            ranking = candidates.lexical if system.mode == "lexical" else candidates.dense
         measured[system.key] = measured_ranking(query_set, ranking, document_ids)
     return measured
 

@@ -153,21 +153,23 @@ class SearchEngine:
             settings.whitening,
         )
 
-    def by_vectors(self, found: Candidates, settings: SearchSettings, exclude: Exclusion | None) -> DocumentRanking:
-        """The dense ranking of candidates by these settings: as found, or searched anew if they whiten otherwise.
+    def adapted(self, found: Candidates, settings: SearchSettings, exclude: Exclusion | None) -> Candidates:
+        """Candidates for these settings: themselves, or with the dense search done anew if it whitened otherwise.
 
         `exclude` is what `find` was given.
         """
         if settings.whitening == found.whitening:
-            return found.dense
-        return self._find_dense(found.vectors, found.answerable, settings, exclude)
+            return found
+        dense = self._find_dense(found.vectors, found.answerable, settings, exclude)
+        return found._replace(dense=dense, whitening=settings.whitening)
 
     def after_feedback(self, found: Candidates, settings: SearchSettings, exclude: Exclusion | None) -> DocumentRanking:
-        """The dense ranking once the queries have moved toward the first documents of the fused one.
+        """The dense ranking once the queries have moved toward the first documents of the fused one; candidates are
+        those `adapted` to the settings.
 
         `exclude` is what `find` was given.
         """
-        fused = self._fuse(found.lexical, self.by_vectors(found, settings, exclude), settings, settings.depth)
+        fused = self._fuse(found.lexical, found.dense, settings, settings.depth)
         moved = move_queries(
             found.vectors, fused.passages, fused.scores, self.dense.vectors, settings.feedback, settings.depth
         )
@@ -186,6 +188,7 @@ class SearchEngine:
         `exclude` is what `find` was given.
         """
         settings = settings or self.settings
+        found = self.adapted(found, settings, exclude)
         width = max(k, settings.late_depth) if settings.late > 0 else k
         fused = DocumentRanking.joined(
             self._fused(found.of(some), width, settings, exclude and exclude[some])
@@ -199,8 +202,8 @@ class SearchEngine:
     def _fused(self, found: Candidates, k: int, settings: SearchSettings, exclude: Exclusion | None) -> DocumentRanking:
         width = max(k, SMOOTHED) if settings.smoothing > 0 else k
         environment.make_room()
-        by_vectors = self.after_feedback if settings.feedback > 0 else self.by_vectors
-        fused = self._fuse(found.lexical, by_vectors(found, settings, exclude), settings, width)
+        dense = self.after_feedback(found, settings, exclude) if settings.feedback > 0 else found.dense
+        fused = self._fuse(found.lexical, dense, settings, width)
         if settings.smoothing > 0:
             fused = self._smoothed(fused, settings.smoothing)
         return _first(fused, k)
