@@ -8,8 +8,8 @@ q . C^-a p: so it is enough to map queries by C^-a, and the passages' vectors st
 whitening; usually less is better.
 
 Two things of the papers are left out: the mean is not subtracted and passages are not brought to length 1 again. With
-the mean subtracted, dense search lost up to three points on two collections, and new lengths were worth nothing that
-was to be seen in the fused ranking (docs/lab-notes.md).
+the mean subtracted, dense search lost two points on one of two collections and gained nothing on the other, and new
+lengths were worth nothing that was to be seen in the fused ranking (docs/lab-notes.md).
 """
 
 from __future__ import annotations
