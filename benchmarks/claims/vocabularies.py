@@ -6,7 +6,7 @@ spends in passes through the model is taken off its training. Then queries held 
 vectors (nDCG@10), and labelled texts of the same field: linear probes tag and classify (`probes.py`), and a judged
 collection is searched. The loss on pairs held out shows on the way how fast a difference wears off. A saving of tokens
 counts by itself: what is shorter gets more texts for the same FLOPs. Passages are so short that none is cut off under
-any of the vocabularies.
+any of the vocabularies; the quick form takes the beginnings of documents alone, so that there are enough to ask for.
 
     CORPUSMITH_DATA=DATA python -m benchmarks.claims.vocabularies --work WORK --quick
 
@@ -24,9 +24,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -110,23 +112,25 @@ CLAIMS = {
 
 @dataclass(frozen=True)
 class Form:
-    """How much is measured: corpora, cut to so many words, seeds, and the FLOPs of training."""
+    """How much is measured: corpora, cut to so many words in all and in a document (or None, for whole ones), seeds,
+    and the FLOPs of training."""
 
     name: str
     corpora: tuple[str, ...]
     words: int
+    document_words: int | None
     seeds: int
     flops: float
 
 
-QUICK = Form("quick", ("gesetze", "medquad"), 120_000, 2, 1e13)
-FULL = Form("full", ("gesetze", "trials", "medquad", "contracts"), 3_000_000, 3, 3e14)
+QUICK = Form("quick", ("gesetze", "medquad"), 120_000, 300, 2, 1e13)
+FULL = Form("full", ("gesetze", "trials", "medquad", "contracts"), 3_000_000, None, 3, 3e14)
 FORMS = (QUICK, FULL)
 
 
 def run(data: Path, work: Path, form: Form, corpus: str) -> dict[str, Any]:
     """All starts on one corpus: each one's per-query values by seed, its losses on the way, and what it cost."""
-    records = cut_corpus(data / "pretrain" / f"{corpus}.jsonl.gz", work / f"{corpus}-{form.words}.jsonl", form.words)
+    records = cut_corpus(data / "pretrain" / f"{corpus}.jsonl.gz", work / f"{corpus}-{form.name}.jsonl", form)
     make = partial(Comparison, [records], folder=work / f"{corpus}-runs", seeds=range(form.seeds), split=HELD_OUT)
     recipes = {name: recipe_of(start) for name, start in STARTS.items() if asked(name, corpus)}
     budget = BudgetConfig(flops=form.flops)
@@ -215,22 +219,24 @@ def judge(claim: Claim, parts: dict[str, dict[str, Any]], *, tasks: bool = False
     return {"by_name": by_name, "pooled": pooled, "verdict": verdict(pooled["low"], pooled["high"])}
 
 
-def cut_corpus(whole: Path, path: Path, words: int) -> Path:
-    """The first documents of a corpus, so many that they have this many words."""
+def cut_corpus(whole: Path, path: Path, form: Form) -> Path:
+    """The beginnings of the first documents of a corpus, so many that they have the words that the form asks for."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}")
-        write_records(partial, _first(whole, words))
+        write_records(partial, _first(whole, form))
         partial.rename(path)
     return path
 
 
-def _first(whole: Path, words: int) -> Iterator[dict]:
+def _first(whole: Path, form: Form) -> Iterator[dict]:
+    left = form.words
     for record in read_lines(whole):
-        if words <= 0:
+        if left <= 0:
             return
-        words -= len(record["text"].split())
-        yield record
+        ends = [found.end() for found in islice(re.finditer(r"\S+", record["text"]), form.document_words)]
+        left -= len(ends)
+        yield record | {"text": record["text"][: ends[-1] if ends else 0]}
 
 
 def part_name(form: Form, corpus: str) -> str:
