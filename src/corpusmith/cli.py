@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shlex
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from rich.padding import Padding
-from rich.text import Text
 
 from corpusmith import environment
 from corpusmith.errors import RecipeError
@@ -25,17 +21,11 @@ from corpusmith.exits import Commands, console, errors, open_streams, say
 from corpusmith.paths import given_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy as np
-
     from corpusmith.corpus.lines import Lines
     from corpusmith.recipe import Recipe
-    from corpusmith.report.base import Evaluation, PlannedStep
-    from corpusmith.retrieval.base import Progress
+    from corpusmith.report.base import Evaluation
 
 EXIT_CODES = "Exit codes: 0 done, 2 something you can mend (one sentence says what), 130 interrupted."
-SNIPPET_CHARACTERS = 240
 ALGORITHMS = "wordpiece, unigram, bpe and bytes"
 
 
@@ -493,51 +483,15 @@ def encode(
       corpusmith encode papers queries.txt --out queries.npy
       cut -f2 table.tsv | corpusmith encode papers - --out vectors.npy
     """
-    from corpusmith.digests import digest_json
-    from corpusmith.model.arithmetic import best_device
-    from corpusmith.model.huggingface import load_checkpoint
-    from corpusmith.pipeline.workspace import fingerprint, model_folder
+    from corpusmith.pipeline.encode import encode_texts
+    from corpusmith.pipeline.outputs import refuse_to_replace
     from corpusmith.progress import TerminalWatcher
-    from corpusmith.retrieval.encoding import Encoding, make_retriever
-    from corpusmith.retrieval.vectors import encode_to_file
 
-    _refuse_to_replace(out, folder, texts)
+    refuse_to_replace(out, folder, texts)
     lines = _lines(texts)
-    checkpoint = load_checkpoint(model_folder(folder)).to(best_device())
-    method = Encoding.open(folder / "index").method
-    retriever = make_retriever(checkpoint, method)
-
-    def fill(start: int, stop: int, vectors: np.ndarray, progress: Progress) -> None:
-        vectors[:] = retriever.encode(lines[start:stop], progress)
-
-    key = digest_json([lines.digest(), fingerprint(checkpoint), retriever.backend.arithmetic])
     with TerminalWatcher(errors) as watcher:
-        watcher.start("encode", f"{len(lines)} texts", reused=False)
-        encode_to_file(out, len(lines), retriever.dimension, fill, watcher.advance, key)
-    say(errors, f"{len(lines)} texts, {retriever.dimension} dimensions: {out}")
-
-
-def _refuse_to_replace(out: Path, folder: Path, texts: Path) -> None:
-    """Vectors may replace vectors that were written before, and nothing else."""
-    place = Path(os.path.realpath(out))
-    if out.is_dir() or not out.parent.is_dir():
-        reason = "it must be a file in a folder that is there"
-    elif texts.exists() and place == Path(os.path.realpath(texts)):
-        reason = "the texts are read from it"
-    elif any(place.is_relative_to(os.path.realpath(folder / part)) for part in ("model", "index", "steps")):
-        reason = "it belongs to the build"
-    elif out.exists() and not out.is_file():
-        reason = "it is no regular file"
-    elif out.exists() and _first_bytes(out, 6) not in (b"", b"\x93NUMPY"):
-        reason = "what is there is no NumPy file"
-    else:
-        return
-    raise RecipeError(f"cannot write {out}: {reason}; choose another --out.")
-
-
-def _first_bytes(path: Path, number: int) -> bytes:
-    with path.open("rb") as file:
-        return file.read(number)
+        dimension = encode_texts(folder, lines, out, watcher)
+    say(errors, f"{len(lines)} texts, {dimension} dimensions: {out}")
 
 
 def _lines(path: Path) -> Lines:
@@ -593,7 +547,7 @@ def _build(
 ) -> None:
     from corpusmith.pipeline import build
     from corpusmith.pipeline.outputs import refuse_to_overwrite
-    from corpusmith.pipeline.plan import make_plan
+    from corpusmith.pipeline.plan import make_plan, scarcity
     from corpusmith.pipeline.settle import settle_measured
     from corpusmith.progress import TerminalWatcher
     from corpusmith.report.terminal import print_evaluation, print_plan
@@ -605,7 +559,8 @@ def _build(
         say(console, f"Start: {recipe.start.reason}.")
     plan = make_plan(paths, recipe, out, settled.decision)
     print_plan(plan, console)
-    _warn_of_scarcity(plan, out)
+    for warning in scarcity(plan, out):
+        say(errors, warning)
     if dry_run:
         return
     with TerminalWatcher(console) as watcher:
@@ -618,46 +573,18 @@ def _build(
     say(console, f"Report:     {out / 'report.html'}")
 
 
-def _warn_of_scarcity(plan: Sequence[PlannedStep], out: Path) -> None:
-    """Say before the build what it may run out of; estimates are no reason to refuse it."""
-    from corpusmith.report.notation import size
-
-    place = next(folder for folder in (out.absolute(), *out.absolute().parents) if os.path.isdir(folder))
-    needed = {
-        "memory": (max(step["memory_bytes"] for step in plan), environment.memory_bytes()),
-        "disk": (sum(step["disk_bytes"] for step in plan), shutil.disk_usage(place).free),
-    }
-    for name, (wanted, there) in needed.items():
-        if wanted > there:
-            say(errors, f"This may need more {name} than there is: {size(wanted)} of {size(there)}.")
-
-
 def _print_results(folder: Path, query: str, k: int, mode: Any = "fused", as_json: bool = False) -> None:
     from dataclasses import asdict
 
     from corpusmith import load
-    from corpusmith.report.notation import excerpt, visible
+    from corpusmith.report.terminal import print_results
 
     results = load(folder).search(query, k, mode)
     if as_json:
         for result in results:
             print(json.dumps(asdict(result), ensure_ascii=False))
-        return
-    if not results:
-        say(console, "Nothing found.")
-    words = set(query.lower().split())
-    for result in results:
-        line = Text.assemble(
-            f"{result.rank:>3}. ",
-            (visible(result.title or result.document_id), "bold"),
-            (f"  {visible(result.document_id)}  {result.score:.3f}", "dim"),
-        )
-        console.print(line, soft_wrap=not console.is_terminal)
-        snippet = Text(visible(excerpt(result.text, words, SNIPPET_CHARACTERS)))
-        console.print(
-            Padding(snippet, (0, 0, 0, 5)) if console.is_terminal else Text("     ") + snippet,
-            soft_wrap=not console.is_terminal,
-        )
+    else:
+        print_results(results, query, console)
 
 
 def main() -> None:

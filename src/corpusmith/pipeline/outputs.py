@@ -83,3 +83,32 @@ def _refuse_inputs(folder: Path, inputs: Iterable[Path]) -> None:
                 raise RecipeError(
                     f"{path} is read by this build, which would replace {folder / name}; choose another --out."
                 )
+
+
+def refuse_to_replace(file: Path, folder: Path, texts: Path) -> None:
+    """Stop before vectors of `texts`, by the model in `folder`, are written over anything but such vectors.
+
+    Raises:
+        RecipeError: `file` is no regular file in a folder that is there, holds something else than a NumPy array, or
+            belongs to the build or the texts.
+    """
+    place = Path(os.path.realpath(file))
+    if file.is_dir() or not file.parent.is_dir():
+        reason = "it must be a file in a folder that is there"
+    elif texts.exists() and place == Path(os.path.realpath(texts)):
+        reason = "the texts are read from it"
+    elif any(place.is_relative_to(os.path.realpath(folder / part)) for part in (*FOR_USERS, STEPS)):
+        reason = "it belongs to the build"
+    elif file.exists() and not file.is_file():
+        reason = "it is no regular file"
+    elif file.exists() and not _holds_array(file):
+        reason = "what is there is no NumPy file"
+    else:
+        return
+    raise RecipeError(f"cannot write {file}: {reason}; choose another --out.")
+
+
+def _holds_array(path: Path) -> bool:
+    """Whether it begins as .npy files do, or is empty."""
+    with path.open("rb") as file:
+        return file.read(6) in (b"", b"\x93NUMPY")

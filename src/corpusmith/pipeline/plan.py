@@ -9,6 +9,8 @@ that is really spent stands in each artefact's manifest.
 from __future__ import annotations
 
 import math
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -29,7 +31,7 @@ from corpusmith.pipeline.train import RESERVED_SECONDS, late_share
 from corpusmith.pipeline.workspace import Workspace
 from corpusmith.recipe import Recipe, StageConfig
 from corpusmith.report.base import PlannedStep
-from corpusmith.report.notation import quantity
+from corpusmith.report.notation import quantity, size
 from corpusmith.retrieval.encoding import Method, make_retriever
 from corpusmith.vocabulary.config import ExtendConfig, ReplaceConfig
 from corpusmith.vocabulary.decide import Decision
@@ -144,6 +146,20 @@ def make_plan(
             untrained = held = max(held, memory.held(step.name))
         plan.append(planned | {"memory_bytes": int(held + memory.mapped(step.name))})
     return plan
+
+
+def scarcity(plan: Sequence[PlannedStep], folder: Path) -> list[str]:
+    """Sentences about what a build into `folder` may run out of; estimates are no reason to refuse it."""
+    place = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if os.path.isdir(parent))
+    needed = {
+        "memory": (max(step["memory_bytes"] for step in plan), environment.memory_bytes()),
+        "disk": (sum(step["disk_bytes"] for step in plan), shutil.disk_usage(place).free),
+    }
+    return [
+        f"This may need more {name} than there is: {size(wanted)} of {size(there)}."
+        for name, (wanted, there) in needed.items()
+        if wanted > there
+    ]
 
 
 def _tokens_at_a_time(stage: StageConfig) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -31,10 +32,12 @@ from corpusmith.report.base import (
 )
 
 if TYPE_CHECKING:
+    from corpusmith.search import SearchResult
     from corpusmith.vocabulary.fertility import FertilityReport, ImprovedWord
 
 FINDING_STYLES = {"better": "green", "worse": "red", "not distinguishable": ""}
 SHORT_DIGEST = 8
+SNIPPET_CHARACTERS = 240
 
 
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
@@ -195,6 +198,25 @@ def print_fertility(report: FertilityReport, console: Console) -> None:
             console,
             f"Distance from general text: {notation.rate(report.distance)} (Jensen-Shannon divergence from what the "
             "base's vocabulary was learned from: 0 the same, 1 nothing in common).",
+        )
+
+
+def print_results(results: Sequence[SearchResult], query: str, console: Console) -> None:
+    """Documents found, best first: rank, title, id and score, and below the part that speaks for it."""
+    if not results:
+        _print(console, "Nothing found.")
+    words = set(query.lower().split())
+    for result in results:
+        line = Text.assemble(
+            f"{result.rank:>3}. ",
+            (notation.visible(result.title or result.document_id), "bold"),
+            (f"  {notation.visible(result.document_id)}  {result.score:.3f}", "dim"),
+        )
+        console.print(line, soft_wrap=not console.is_terminal)
+        snippet = Text(notation.visible(notation.excerpt(result.text, words, SNIPPET_CHARACTERS)))
+        console.print(
+            Padding(snippet, (0, 0, 0, 5)) if console.is_terminal else Text("     ") + snippet,
+            soft_wrap=not console.is_terminal,
         )
 
 
