@@ -20,7 +20,6 @@ import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -116,7 +115,7 @@ class Deduplicator:
 
     def _shingles(self, folded: str) -> np.ndarray:
         """A 64-bit hash of each five consecutive words; texts of fewer words are one shingle. uint64 [words - 4]."""
-        words = np.fromiter(map(_term_hash, map(itemgetter(0), _TERM.finditer(folded))), dtype=np.uint64)
+        words = np.fromiter(map(_term_hash, _TERM.findall(folded)), dtype=np.uint64)
         if len(words) < SHINGLE_WORDS:
             words = np.pad(words, (0, SHINGLE_WORDS - len(words)))
         count = len(words) - SHINGLE_WORDS + 1
