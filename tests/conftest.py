@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tokenizers
 import torch
+from tests.examples import write_documents, write_queries
 
 from corpusmith.corpus.shards import TokenShards, write_shards
 from corpusmith.model.config import EncoderConfig
@@ -154,12 +155,7 @@ def notes(sentences: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pat
         for i, sentence in enumerate(sentences):
             text = " ".join([sentence, sentences[(i + 5) % 24], sentences[(i + 11) % 24]])
             file.write(json.dumps({"_id": f"d{i}", "title": f"[bold]Note {i}[/bold] \u202e", "text": text}) + "\n")
-    with (folder / "queries.jsonl").open("w") as file:
-        for i in range(6):
-            file.write(json.dumps({"_id": f"q{i}", "text": " ".join(sentences[i].split()[:4])}) + "\n")
-    (folder / "qrels").mkdir()
-    lines = ["query-id\tcorpus-id\tscore", *(f"q{i}\td{i}\t1" for i in range(6))]
-    (folder / "qrels" / "test.tsv").write_text("\n".join(lines) + "\n")
+    write_queries(folder, {"test": 6}, lambda i: " ".join(sentences[i].split()[:4]))
     return folder
 
 
@@ -167,12 +163,11 @@ def notes(sentences: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pat
 def documents(sentences: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 120 documents of five sentences, enough to hold queries out of them."""
     folder = tmp_path_factory.mktemp("documents")
-    rng = np.random.default_rng(0)
-    with (folder / "notes.jsonl").open("w") as file:
-        for i in range(120):
-            text = " ".join(sentences[j] for j in rng.permutation(len(sentences))[:5])
-            title = f"Notes on {sentences[i % 24].split()[1]} case {i}"
-            file.write(json.dumps({"id": f"d{i}", "title": title, "text": f"{text} Number {i} ends here."}) + "\n")
+
+    def title(i: int) -> str:
+        return f"Notes on {sentences[i % 24].split()[1]} case {i}"
+
+    write_documents(folder / "notes.jsonl", sentences, 120, title, key="id")
     return folder
 
 

@@ -3,7 +3,6 @@ somewhere."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import tomllib
@@ -12,6 +11,7 @@ from types import ModuleType
 from typing import get_args
 
 import pytest
+from tests.examples import ROOT, load_script
 
 from corpusmith.cli import app
 from corpusmith.growth.registry import GROWTH
@@ -19,19 +19,13 @@ from corpusmith.objective.registry import OBJECTIVES, ObjectiveConfig
 from corpusmith.recipe import parse_recipe, presets
 from corpusmith.vocabulary.transfer.registry import TRANSFERS
 
-ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 
 
 @pytest.fixture(scope="module")
 def reference() -> ModuleType:
     """scripts/reference.py."""
-    spec = importlib.util.spec_from_file_location("reference_script", ROOT / "scripts" / "reference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("reference")
 
 
 def blocks(page: str, language: str) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.examples import write_documents, write_queries
 
 import corpusmith
 from corpusmith.artefact import open_artefact, read_manifest
@@ -37,21 +38,13 @@ STAGE = {
 def documents(sentences: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BEIR folder: 150 documents of five sentences, 70 judged train and 10 test queries."""
     folder = tmp_path_factory.mktemp("documents")
-    rng = np.random.default_rng(0)
     topics = ("heat transfer", "blood pressure", "contract law")
-    with (folder / "corpus.jsonl").open("w") as file:
-        for i in range(150):
-            text = " ".join(sentences[j] for j in rng.permutation(len(sentences))[:5])
-            title = f"Notes on {topics[i % 3]} and {sentences[i % 24].split()[1]} case {i}"
-            file.write(json.dumps({"_id": f"d{i}", "title": title, "text": f"{text} Number {i} ends here."}) + "\n")
-    (folder / "qrels").mkdir()
-    with (folder / "queries.jsonl").open("w") as file:
-        for split, start, number in (("train", 0, 70), ("test", 70, 10)):
-            lines = ["query-id\tcorpus-id\tscore"]
-            for i in range(start, start + number):
-                file.write(json.dumps({"_id": f"q{i}", "text": f"number {i} {topics[i % 3]}"}) + "\n")
-                lines.append(f"q{i}\td{i}\t1")
-            (folder / "qrels" / f"{split}.tsv").write_text("\n".join(lines) + "\n")
+
+    def title(i: int) -> str:
+        return f"Notes on {topics[i % 3]} and {sentences[i % 24].split()[1]} case {i}"
+
+    write_documents(folder / "corpus.jsonl", sentences, 150, title)
+    write_queries(folder, {"train": 70, "test": 10}, lambda i: f"number {i} {topics[i % 3]}")
     return folder
 
 

@@ -1,5 +1,4 @@
 import ast
-import importlib.util
 import re
 import subprocess
 import sys
@@ -10,18 +9,13 @@ from types import ModuleType
 
 import pytest
 from packaging.requirements import Requirement
-
-ROOT = Path(__file__).parent.parent
+from tests.examples import ROOT, load_script
 
 
 @pytest.fixture
 def setup(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     """scripts/setup.py with its environment in a temporary folder."""
-    spec = importlib.util.spec_from_file_location("setup_script", ROOT / "scripts" / "setup.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script("setup")
     monkeypatch.setattr(module, "ENVIRONMENT", tmp_path / ".venv")
     return module
 

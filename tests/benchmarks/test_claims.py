@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -13,13 +12,13 @@ import pytest
 from benchmarks.claims import objectives, table
 from benchmarks.claims.objectives import Form, Harness, cut_collection, fresh_model, mechanics_of
 from benchmarks.claims.table import CLAIMS, Claim, citation_of, source_of, verdict
+from tests.examples import ROOT, load_script, write_documents, write_queries
 
 from corpusmith.growth.registry import GROWTH
 from corpusmith.model.huggingface import load_checkpoint
 from corpusmith.objective.registry import OBJECTIVES
 from corpusmith.vocabulary.transfer.registry import TRANSFERS
 
-ROOT = Path(__file__).parent.parent.parent
 WITHOUT_CLAIM = {"reranking", "pretrained_distillation", "self_attention_distillation"}
 """Kinds that serve other claims and have none of their own: what a student learns from its teacher is no matter of one
 start for all."""
@@ -28,12 +27,7 @@ start for all."""
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
     """scripts/systems.py."""
-    spec = importlib.util.spec_from_file_location("systems_script", ROOT / "scripts" / "systems.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("systems")
 
 
 @pytest.fixture(scope="module")
@@ -41,20 +35,9 @@ def data(sentences: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path
     """A data folder with one collection: 90 documents, 70 train and 15 test queries."""
     folder = tmp_path_factory.mktemp("data")
     collection = folder / "retrieval" / "tiny"
-    (collection / "qrels").mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    with (collection / "corpus.jsonl").open("w") as file:
-        for i in range(90):
-            text = " ".join(sentences[j] for j in rng.permutation(len(sentences))[:4])
-            record = {"_id": f"d{i}", "title": f"Notes and case {i}", "text": f"{text} Number {i} ends here."}
-            file.write(json.dumps(record) + "\n")
-    with (collection / "queries.jsonl").open("w") as file:
-        for split, start, number in (("train", 0, 70), ("test", 70, 15)):
-            lines = ["query-id\tcorpus-id\tscore"]
-            for i in range(start, start + number):
-                file.write(json.dumps({"_id": f"q{i}", "text": f"number {i} case"}) + "\n")
-                lines.append(f"q{i}\td{i}\t1")
-            (collection / "qrels" / f"{split}.tsv").write_text("\n".join(lines) + "\n")
+    collection.mkdir(parents=True)
+    write_documents(collection / "corpus.jsonl", sentences, 90, "Notes and case {}".format, drawn=4)
+    write_queries(collection, {"train": 70, "test": 15}, lambda i: f"number {i} case")
     return folder
 
 
