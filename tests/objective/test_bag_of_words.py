@@ -6,16 +6,12 @@ import torch
 from benchmarks.claims.mechanics.bag_of_words import check
 from pydantic import ValidationError
 
-from corpusmith.corpus.shards import TokenShards
-from corpusmith.errors import CorpusError
 from corpusmith.model.packed import pack
 from corpusmith.model.pooling import pool
 from corpusmith.objective.bag_of_words import BagOfWords, bags_of
 from corpusmith.objective.config import BagOfWordsConfig
-from corpusmith.objective.data import TrainingData
 from corpusmith.training.budget import BudgetConfig
 from corpusmith.training.config import TrainingConfig
-from corpusmith.training.gradients import accumulate
 from corpusmith.training.loop import train
 
 
@@ -78,39 +74,6 @@ def test_passages_of_special_tokens_only_have_no_bag():
     bags = bags_of(np.array([0, 1, 0, 3, 3, 2, 1, 0, 1]), np.array([2, 5, 2]), is_ordinary)
     assert (bags.passages.tolist(), bags.tokens.tolist()) == ([1], [2, 3])
     assert (bags.counts.tolist(), bags.lengths.tolist()) == ([2], [3])
-
-
-def test_a_batch_collated_in_parts_is_the_batch_and_has_its_loss(objective, tiny_checkpoint):
-    encoder, examples = tiny_checkpoint().encoder, [3, 1, 15, 8, 20]
-    whole = objective.collate(examples, np.random.default_rng(9))
-    rng = np.random.default_rng(9)
-    parts = [objective.collate(part, rng) for part in (examples[:2], examples[2:])]
-    ids = torch.cat([part.inputs.encoder.packed.ids for part in parts])
-    assert torch.equal(ids, whole.inputs.encoder.packed.ids)
-    assert torch.equal(torch.cat([part.inputs.bags.tokens for part in parts]), whole.inputs.bags.tokens)
-    one, other = (accumulate(encoder, objective, batches, backward=False) for batches in ([whole], parts))
-    assert one.loss == pytest.approx(other.loss, rel=1e-5)
-    assert one.weight == other.weight
-
-
-def test_passages_of_one_token_of_none_known_and_the_longest_are_learned_from(tiny_checkpoint, tiny_tokenizer):
-    texts = [[60], [tiny_tokenizer.unk], [*range(50, 150)]]
-    offsets = np.cumsum([0, *map(len, texts)])
-    data = TrainingData(TokenShards(np.concatenate(texts).astype(np.uint16), offsets), np.arange(3), np.arange(3))
-    checkpoint = tiny_checkpoint()
-    objective = BagOfWords(BagOfWordsConfig(), data, checkpoint, seed=0)
-    batch = objective.collate([0, 1, 2], np.random.default_rng(0))
-    assert batch.inputs.bags.passages.tolist() == [0, 2]
-    assert batch.inputs.bags.counts.tolist() == [1, 30]
-    assert torch.isfinite(objective.loss(checkpoint.encoder, batch).total)
-    nothing = objective.loss(checkpoint.encoder, objective.collate([1], np.random.default_rng(0)))
-    assert (nothing.weight, float(nothing.total.detach())) == (0, 0)
-
-
-def test_no_passage_at_all_is_one_clear_sentence(tiny_checkpoint, tiny_data):
-    data = TrainingData(tiny_data.passages, np.array([], dtype=np.int64), tiny_data.documents)
-    with pytest.raises(CorpusError, match="no passage to train on"):
-        BagOfWords(BagOfWordsConfig(), data, tiny_checkpoint(), seed=0)
 
 
 def test_there_are_no_parameters_beside_the_heads(objective):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,18 +9,14 @@ from benchmarks.claims.mechanics.condenser import check
 from pydantic import ValidationError
 from torch.nn import functional as F
 
-from corpusmith.corpus.shards import TokenShards
-from corpusmith.errors import CorpusError, ModelError
-from corpusmith.model.encoder import Encoder
+from corpusmith.errors import ModelError
 from corpusmith.model.packed import pack
 from corpusmith.model.pooling import pool
 from corpusmith.objective import condenser as module
 from corpusmith.objective.condenser import Condenser
 from corpusmith.objective.config import CondenserConfig
-from corpusmith.objective.data import TrainingData
 from corpusmith.training.budget import BudgetConfig
 from corpusmith.training.config import TrainingConfig
-from corpusmith.training.gradients import accumulate
 from corpusmith.training.loop import train
 
 
@@ -100,45 +95,6 @@ def test_late_layers_reach_the_head_through_the_vector_alone(objective, tiny_che
     late, early = torch.autograd.grad(rebuilt.square().sum(), [late_weight, early_weight], allow_unused=True)
     assert late is None
     assert early.abs().sum() > 0
-
-
-def test_a_batch_collated_in_parts_is_the_batch_and_has_its_loss(objective, tiny_checkpoint):
-    encoder, examples = tiny_checkpoint().encoder, [3, 1, 15, 8, 20]
-    whole = objective.collate(examples, np.random.default_rng(9))
-    rng = np.random.default_rng(9)
-    parts = [objective.collate(part, rng) for part in (examples[:2], examples[2:])]
-    assert torch.equal(torch.cat([part.inputs[0].packed.ids for part in parts]), whole.inputs[0].packed.ids)
-    one, other = (accumulate(encoder, objective, batches, backward=False) for batches in ([whole], parts))
-    assert one.loss == pytest.approx(other.loss, rel=1e-5)
-    assert one.parts == pytest.approx(other.parts, rel=1e-5)
-
-
-def test_passages_of_one_token_of_none_known_and_the_longest_are_learned_from(tiny_checkpoint, tiny_tokenizer):
-    texts = [[60], [tiny_tokenizer.unk], [*range(50, 150)]]
-    offsets = np.cumsum([0, *map(len, texts)])
-    data = TrainingData(TokenShards(np.concatenate(texts).astype(np.uint16), offsets), np.arange(3), np.arange(3))
-    checkpoint = tiny_checkpoint()
-    objective = Condenser(CondenserConfig(), data, checkpoint, seed=0)
-    for examples in ([0], [0, 1, 2]):
-        batch = objective.collate(examples, np.random.default_rng(0))
-        assert torch.isfinite(objective.loss(checkpoint.encoder, batch).total)
-    nothing = objective.loss(checkpoint.encoder, objective.collate([1], np.random.default_rng(0)))
-    assert (nothing.weight, float(nothing.total.detach())) == (0, 0)
-
-
-def test_no_passage_at_all_is_one_clear_sentence(tiny_checkpoint, tiny_data):
-    data = replace(tiny_data, rows=np.array([], dtype=np.int64))
-    with pytest.raises(CorpusError, match="no passage to train on"):
-        Condenser(CondenserConfig(), data, tiny_checkpoint(), seed=0)
-
-
-def test_an_encoder_with_rotary_positions_and_norms_first_is_trained_as_well(tiny_checkpoint, tiny_data):
-    plain = tiny_checkpoint().encoder.config
-    config = replace(plain, model_type="modernbert", rotary=True, norm_first=True, gated=True, type_vocabulary_size=1)
-    checkpoint = tiny_checkpoint(encoder=Encoder(config))
-    objective = Condenser(CondenserConfig(), tiny_data, checkpoint, seed=0)
-    objective.loss(checkpoint.encoder, objective.collate(range(4), np.random.default_rng(0))).total.backward()
-    assert all(layer.attention.qkv.weight.grad.abs().sum() > 0 for layer in checkpoint.encoder.layers)
 
 
 def test_cost_counts_encoder_head_and_both_uses_of_the_masked_language_head(objective, tiny_checkpoint):

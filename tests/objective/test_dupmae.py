@@ -9,15 +9,12 @@ import torch
 from benchmarks.claims.mechanics.dupmae import check
 from pydantic import ValidationError
 
-from corpusmith.corpus.shards import TokenShards
 from corpusmith.model.packed import pack
 from corpusmith.objective.config import DupMAEConfig, RetroMAEConfig
-from corpusmith.objective.data import TrainingData
 from corpusmith.objective.dupmae import DupMAE
 from corpusmith.objective.retromae import RetroMAE
 from corpusmith.training.budget import BudgetConfig
 from corpusmith.training.config import TrainingConfig
-from corpusmith.training.gradients import accumulate
 from corpusmith.training.loop import train
 
 
@@ -71,29 +68,6 @@ def test_the_head_learns_from_the_bag_as_well(objective, tiny_checkpoint):
     torch.testing.assert_close(with_bag, objective.head.dense.weight.grad + 0.5 * bag, atol=1e-5, rtol=1e-3)
 
 
-def test_a_batch_in_parts_has_the_loss_of_the_whole(objective, tiny_checkpoint):
-    encoder, examples = tiny_checkpoint().encoder, [3, 1, 15, 8, 20]
-    whole = objective.collate(examples, np.random.default_rng(9))
-    rng = np.random.default_rng(9)
-    parts = [objective.collate(part, rng) for part in (examples[:2], examples[2:])]
-    one, other = (accumulate(encoder, objective, batches, backward=False) for batches in ([whole], parts))
-    assert one.loss == pytest.approx(other.loss, rel=1e-5)
-    assert one.parts == pytest.approx(other.parts, rel=1e-5)
-
-
-def test_passages_of_one_token_of_none_known_and_the_longest_are_learned_from(tiny_checkpoint, tiny_tokenizer):
-    texts = [[60], [tiny_tokenizer.unk], [*range(50, 150)]]
-    offsets = np.cumsum([0, *map(len, texts)])
-    data = TrainingData(TokenShards(np.concatenate(texts).astype(np.uint16), offsets), np.arange(3), np.arange(3))
-    checkpoint = tiny_checkpoint()
-    objective = DupMAE(DupMAEConfig(), data, checkpoint, seed=0)
-    for examples in ([0], [0, 1, 2]):
-        batch = objective.collate(examples, np.random.default_rng(0))
-        assert torch.isfinite(objective.loss(checkpoint.encoder, batch).total)
-    nothing = objective.loss(checkpoint.encoder, objective.collate([1], np.random.default_rng(0)))
-    assert (nothing.weight, float(nothing.total.detach())) == (0, 0)
-
-
 def test_cost_counts_the_head_on_all_ordinary_tokens_once_more(objective, tiny_checkpoint, tiny_data):
     checkpoint = tiny_checkpoint()
     batch = objective.collate(range(5), np.random.default_rng(0))
@@ -101,15 +75,6 @@ def test_cost_counts_the_head_on_all_ordinary_tokens_once_more(objective, tiny_c
     width, vocabulary = 32, checkpoint.encoder.config.vocabulary_size
     head = 3 * 2 * len(batch.inputs.targets) * width * (width + vocabulary)
     assert objective.flops(checkpoint.encoder, batch) == pytest.approx(retromae.flops(checkpoint.encoder, batch) + head)
-
-
-def test_bf16_gives_nearly_the_same_loss(objective, tiny_checkpoint):
-    encoder = tiny_checkpoint().encoder
-    batch = objective.collate(range(12), np.random.default_rng(0))
-    exact = objective.loss(encoder, batch)
-    encoder.compute_dtype = torch.bfloat16
-    rounded = objective.loss(encoder, batch)
-    assert float(rounded.total.detach()) == pytest.approx(float(exact.total.detach()), rel=0.01)
 
 
 def test_after_training_the_vector_rebuilds_and_the_tokens_name_their_passage(tiny_checkpoint, tiny_data, tmp_path):

@@ -8,7 +8,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from corpusmith.errors import CorpusError
 from corpusmith.model.heads import MaskedLanguageHead
 from corpusmith.objective.config import MaskedLanguageConfig
 from corpusmith.objective.data import TrainingData
@@ -40,13 +39,6 @@ def test_a_batch_collated_in_parts_is_the_batch(objective, examples, cut):
     assert torch.equal(torch.cat([part.inputs.packed.ids for part in parts]), whole.inputs.packed.ids)
 
 
-def test_lengths_are_what_a_batch_costs(objective):
-    examples = [3, 7, 20]
-    batch = objective.collate(examples, np.random.default_rng(0))
-    assert batch.lengths.tolist() == objective.lengths()[examples].tolist()
-    assert batch.tokens == len(batch.inputs.packed.ids)
-
-
 def test_hidden_tokens_put_back_give_the_passage(objective, tiny_data):
     inputs = objective.collate([5], np.random.default_rng(0)).inputs
     ids = inputs.packed.ids.clone()
@@ -71,23 +63,6 @@ def test_only_rows_that_may_be_trained_on_and_hold_words_are_examples(tiny_check
     data = TrainingData(tiny_data.passages, np.array([2, 9]), tiny_data.documents)
     objective = MaskedLanguage(MaskedLanguageConfig(), data, tiny_checkpoint(), seed=0)
     assert objective.lengths().tolist() == [min(32, len(data.passages[row]) + 2) for row in (2, 9)]
-
-
-def test_no_passage_at_all_is_one_clear_sentence(tiny_checkpoint, tiny_data):
-    data = TrainingData(tiny_data.passages, np.array([], dtype=np.int64), tiny_data.documents)
-    with pytest.raises(CorpusError, match="no passage to train on"):
-        MaskedLanguage(MaskedLanguageConfig(), data, tiny_checkpoint(), seed=0)
-
-
-def test_a_batch_of_unknown_words_only_has_no_weight_and_no_gradient(objective, tiny_checkpoint):
-    encoder = tiny_checkpoint().encoder
-    batch = objective.collate([0], np.random.default_rng(0))
-    nothing = torch.empty(0, dtype=torch.int64)
-    empty = type(batch)(batch.lengths, type(batch.inputs)(batch.inputs.packed, nothing, nothing))
-    loss = objective.loss(encoder, empty)
-    loss.total.backward()
-    assert (loss.weight, float(loss.total.detach())) == (0, 0)
-    assert all(p.grad is None or not p.grad.any() for p in encoder.parameters())
 
 
 def test_the_checkpoints_own_head_is_trained_in_place_at_the_pretrained_rate(tiny_checkpoint, tiny_data):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -41,20 +40,6 @@ def test_other_positions_are_seen_at_the_rate_asked_for_each_row_its_own(tiny_ch
     if rate:
         first, second = batch.inputs.visible[0, 1], batch.inputs.visible[0, 2]
         assert not torch.equal(first, second)
-
-
-def test_collating_is_deterministic_and_may_be_done_in_parts(objective):
-    examples = [3, 1, 15, 8, 20]
-    first, second = (objective.collate(examples, np.random.default_rng(9)) for _ in range(2))
-    assert torch.equal(first.inputs.visible, second.inputs.visible)
-    assert torch.equal(first.inputs.encoder.packed.ids, second.inputs.encoder.packed.ids)
-    rng = np.random.default_rng(9)
-    parts = [objective.collate(part, rng) for part in (examples[:2], examples[2:])]
-    assert torch.equal(torch.cat([p.inputs.encoder.packed.ids for p in parts]), first.inputs.encoder.packed.ids)
-    longest = parts[1].inputs.visible.shape[1]
-    length = int(parts[1].lengths[0])
-    assert length <= longest
-    assert torch.equal(parts[1].inputs.visible[0, :length, :length], first.inputs.visible[2, :length, :length])
 
 
 def test_the_decoder_answers_for_every_ordinary_token_and_no_special_one(objective):
@@ -132,27 +117,6 @@ def test_cost_counts_encoder_decoder_and_both_uses_of_the_head(objective, tiny_c
     named = len(batch.inputs.targets) + len(batch.inputs.encoder.targets)
     expected = encoder.flops(batch.lengths.tolist()) + decoder + 2 * named * width * (width + vocabulary)
     assert objective.flops(encoder, batch) == pytest.approx(3 * expected)
-
-
-def test_bf16_gives_nearly_the_same_loss(objective, tiny_checkpoint):
-    encoder = tiny_checkpoint().encoder
-    batch = objective.collate(range(12), np.random.default_rng(0))
-    exact = objective.loss(encoder, batch)
-    encoder.compute_dtype = torch.bfloat16
-    rounded = objective.loss(encoder, batch)
-    assert float(rounded.total.detach()) == pytest.approx(float(exact.total.detach()), rel=0.01)
-
-
-def test_an_encoder_with_rotary_positions_is_trained_as_well(tiny_checkpoint, tiny_data):
-    from corpusmith.model.encoder import Encoder
-
-    plain = tiny_checkpoint().encoder.config
-    config = replace(plain, model_type="modernbert", rotary=True, norm_first=True, gated=True, type_vocabulary_size=1)
-    checkpoint = tiny_checkpoint(encoder=Encoder(config))
-    objective = RetroMAE(RetroMAEConfig(), tiny_data, checkpoint, seed=0)
-    loss = objective.loss(checkpoint.encoder, objective.collate(range(4), np.random.default_rng(0)))
-    loss.total.backward()
-    assert checkpoint.encoder.layers[0].attention.qkv.weight.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.3, 0.5, 0.8])
