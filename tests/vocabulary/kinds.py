@@ -34,3 +34,21 @@ def unigram(texts: Sequence[str]) -> tokenizers.Tokenizer:
     )
     backend.train_from_iterator(texts, trainer)
     return backend
+
+
+def falling_back_on_bytes(letters: str) -> tokenizers.Tokenizer:
+    """A tokenizer of Gemma's kind, which mmBERT has: these letters, bytes for all others, and texts shown whole."""
+    pieces = ["<pad>", "</s>", "<s>", "<unk>", "<mask>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *letters]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    model = tokenizers.models.BPE(vocabulary, [], unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    backend = tokenizers.Tokenizer(model)
+    backend.normalizer = tokenizers.normalizers.Replace(" ", "▁")
+    backend.decoder = tokenizers.decoders.Sequence(
+        [
+            tokenizers.decoders.Replace("▁", " "),
+            tokenizers.decoders.ByteFallback(),
+            tokenizers.decoders.Fuse(),
+        ]
+    )
+    backend.add_special_tokens(SPECIALS)
+    return backend

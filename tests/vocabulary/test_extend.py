@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import tokenizers
 import transformers
+from tests.vocabulary.kinds import falling_back_on_bytes
 
 from corpusmith.errors import CorpusError, ModelError
 from corpusmith.vocabulary.config import ExtendConfig
@@ -97,6 +98,19 @@ def test_letters_that_are_lacking_make_words_known(kind: str, source: Callable[[
     assert base.unk in base.encode([text])[0]
     extended = extend_tokenizer(options(pieces=40), base, [text] * 20)
     assert extended.unk not in extended.encode([text])[0]
+
+
+def test_pieces_of_a_tokenizer_that_is_shown_whole_texts_stay_within_words_and_are_no_bytes(tmp_path: Path) -> None:
+    base = Tokenizer(falling_back_on_bytes("abcdefghijklmnopqrstuvwxyz.,"), {}, {})
+    texts = ["die prüfung für die gebühr, nach der prüfung."] * 9
+    extended = extend_tokenizer(options(pieces=30), base, texts)
+    new = new_pieces(extended, base)
+    assert {"ü", "▁prüfung", "▁für", "▁gebühr"} <= set(new)
+    assert not [piece for piece in new if "<0x" in piece or "▁" in piece[1:] or set(piece) & set(".,")]
+    assert extended.decode(extended.encode(texts)[0]) == texts[0]
+    extended.save(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert theirs(texts[0], add_special_tokens=False)["input_ids"] == extended.encode(texts)[0].tolist()
 
 
 def test_letters_take_at_most_half_of_the_pieces(minilm: Tokenizer) -> None:

@@ -13,9 +13,10 @@ texts are cut by them as by any other piece; nothing is matched before the model
 
 By kind of model: WordPiece gets entries ("##" before those that go on with a word). Unigram gets entries with a score,
 the logarithm of the share of tokens that the piece would be in the sample, yet always more than the best way to write
-it with the other pieces, so that it is used. BPE can reach a piece only through merges of two, so its merges are
-learned further: behind the old ones, from the sample cut by these; with *balanced*, from the domain's and the general
-text with the same weight.
+it with the other pieces, so that it is used. BPE can reach a piece of several letters only through merges of two, so
+its merges are learned further: behind the old ones, from the sample cut by these; with *balanced*, from the domain's
+and the general text with the same weight. Some tokenizers show their model whole texts (Gemma's, which mmBERT has);
+pieces stay within words there too. A letter that is written by its bytes for want of an entry counts as lacking.
 
 Where we depart from the paper or it is silent: the authors pretrain from random weights on the balanced mixture; here
 only their vocabulary is taken, and the base model is kept. WordPiece takes the longest match from the left, and so may
@@ -29,6 +30,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,6 +44,7 @@ from corpusmith.vocabulary.config import ExtendConfig, ReplaceConfig
 from corpusmith.vocabulary.merges import Span, best_spans, joiner, pairs
 from corpusmith.vocabulary.tokenizer import Tokenizer
 from corpusmith.vocabulary.train import marked, strips_accents, train_tokenizer
+from corpusmith.vocabulary.transfer.correspondence import BYTE_NAME, word_mark
 from corpusmith.vocabulary.words import Pieces, balanced, count_words, sequences
 
 LONGEST = 32
@@ -49,6 +52,8 @@ LONGEST = 32
 MARGIN = 0.01
 """By how much a new Unigram piece scores more than the best way to write it with others."""
 DIGITS = 5
+WORD = re.compile(r"▁*[^▁\s]+|▁+|\s+")
+"""A word with the marks of the spaces before it, or what is between words."""
 ALGORITHMS = {"WordPiece": "wordpiece", "Unigram": "unigram"}
 
 
@@ -71,17 +76,29 @@ def extend_tokenizer(
     if kind not in ("WordPiece", "Unigram", "BPE"):
         raise ModelError(f"a {kind} tokenizer cannot be extended; keep it, or replace it by a vocabulary of the corpus")
     texts = list(texts)
-    counts = count_words(source.backend, texts)
+    counts = _words(source, texts)
     if not counts:
         raise CorpusError("the texts hold no word to find pieces for; point to documents with text")
-    if kind == "BPE":
-        return _with_merges(options, source, balanced(counts, count_words(source.backend, general)))
-    if options.choose == "balanced":
+    if options.choose == "balanced" and kind != "BPE":
         new = _amplified(options, source, counts, texts, general)
         return with_pieces(source, new, counts)
     letters = _missing_letters(options, source, counts)
-    source = with_pieces(source, letters, counts)
-    return with_pieces(source, _best_pieces(options, source, counts, options.pieces - len(letters)), counts)
+    source, wanted = with_pieces(source, letters, counts), options.pieces - len(letters)
+    if kind == "BPE":
+        return _with_merges(options, source, balanced(counts, _words(source, general)), wanted)
+    return with_pieces(source, _best_pieces(options, source, counts, wanted), counts)
+
+
+def _words(source: Tokenizer, texts: Iterable[str]) -> Counter[str]:
+    """How often each word occurs, also where the tokenizer shows its model several words at once."""
+    counts = count_words(source.backend, texts)
+    if word_mark(source) != "▁" or type(source.backend.model).__name__ == "WordPiece":
+        return counts
+    words: Counter[str] = Counter()
+    for text, count in counts.items():
+        for word in WORD.findall(text):
+            words[word] += count
+    return words
 
 
 def with_pieces(source: Tokenizer, pieces: Sequence[str], counts: Mapping[str, int]) -> Tokenizer:
@@ -118,17 +135,22 @@ def _changed(source: Tokenizer, change: Callable[[dict[str, Any]], None]) -> Tok
 
 
 def _cutter(source: Tokenizer) -> Callable[[str], list[str | None]]:
-    """What cuts a word into pieces, with None for what is unknown."""
+    """What cuts a word into pieces, with None for what is unknown or spelt byte by byte for want of a piece."""
     model = source.backend.model
+    falls_back = getattr(model, "byte_fallback", False)
 
     def cut(word: str) -> list[str | None]:
-        return [None if token.id == source.unk else token.value for token in model.tokenize(word)]
+        return [
+            None if token.id == source.unk or (falls_back and BYTE_NAME.fullmatch(token.value)) else token.value
+            for token in model.tokenize(word)
+        ]
 
     return cut
 
 
 def _missing_letters(options: ExtendConfig, source: Tokenizer, counts: Mapping[str, int]) -> list[str]:
-    """Letters that the vocabulary lacks and that therefore make words unknown, the commonest first."""
+    """Letters that the vocabulary lacks and that therefore make words unknown, or are spelt byte by byte; the commonest
+    first."""
     cut, known = _cutter(source), source.backend.get_vocab(with_added_tokens=True)
     letters_of: Callable[[str], list[str]] = marked if type(source.backend.model).__name__ == "WordPiece" else list
     missing: Counter[str] = Counter()
@@ -144,7 +166,7 @@ def _missing_letters(options: ExtendConfig, source: Tokenizer, counts: Mapping[s
 def _best_pieces(options: ExtendConfig, source: Tokenizer, counts: Mapping[str, int], wanted: int) -> list[str]:
     """The spans that save the most tokens, as pieces."""
     known, cut = source.backend.get_vocab(with_added_tokens=True), _cutter(source)
-    counted = sequences(counts, lambda word: (None if _is_signs(piece) else piece for piece in cut(word)))
+    counted = sequences(counts, _without_signs(cut))
     join = joiner(_prefix(source))
     frequent = _frequent_spans(counted, join, options.minimum_count)
 
@@ -174,6 +196,11 @@ def _used(options: ExtendConfig, source: Tokenizer, pieces: Sequence[str], count
         for piece in cut(word):
             used[piece] += count
     return [piece for piece in pieces if used[piece] >= options.minimum_count]
+
+
+def _without_signs(cut: Callable[[str], list[str | None]]) -> Callable[[str], list[str | None]]:
+    """The cutter with None for signs as well."""
+    return lambda word: [None if _is_signs(piece) else piece for piece in cut(word)]
 
 
 def _is_signs(piece: str | None) -> bool:
@@ -223,8 +250,8 @@ def _amplified(
     return sorted(frequent, key=lambda piece: (-used[piece], piece))[: options.pieces]
 
 
-def _with_merges(options: ExtendConfig, source: Tokenizer, counts: Mapping[str, int]) -> Tokenizer:
-    """The BPE tokenizer with its merges learned further."""
+def _with_merges(options: ExtendConfig, source: Tokenizer, counts: Mapping[str, int], wanted: int) -> Tokenizer:
+    """The BPE tokenizer with its merges learned further, until it has so many more pieces."""
     known = source.backend.get_vocab(with_added_tokens=True)
     added = {token.content for token in source.backend.get_added_tokens_decoder().values()}
     join = joiner(_prefix(source))
@@ -234,10 +261,11 @@ def _with_merges(options: ExtendConfig, source: Tokenizer, counts: Mapping[str, 
     def spans(sequence: Pieces) -> list[Span]:
         return [span for span in pairs(sequence) if join(span[0]) not in added]
 
-    for pair, _ in best_spans(sequences(counts, _cutter(source)), spans, join, options.minimum_count):
+    cut = _cutter(source) if word_mark(source) == "Ġ" else _without_signs(_cutter(source))
+    for pair, _ in best_spans(sequences(counts, cut), spans, join, options.minimum_count):
         piece = join(pair)
         if piece not in known and piece not in pieces:
-            if len(pieces) == options.pieces:
+            if len(pieces) == wanted:
                 break
             pieces[piece] = source.size + len(pieces)
         merges.append(list(pair))

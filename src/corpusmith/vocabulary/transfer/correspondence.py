@@ -95,7 +95,7 @@ class Cutter:
         backend = tokenizer.backend
         self._model, self._normalizer, self._splitter = backend.model, backend.normalizer, backend.pre_tokenizer
         self._prefix = getattr(self._model, "continuing_subword_prefix", None) if _is_word_piece(tokenizer) else None
-        self._mark = _word_mark(tokenizer) if self._prefix is None else ""
+        self._mark = word_mark(tokenizer) if self._prefix is None else ""
         self._unknown = tokenizer.unk
 
     def __call__(self, piece: Piece) -> list[int]:
@@ -121,7 +121,7 @@ class _Reader:
     """Reads what a tokenizer's entries stand for."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self._is_word_piece, self._mark = _is_word_piece(tokenizer), _word_mark(tokenizer)
+        self._is_word_piece, self._mark = _is_word_piece(tokenizer), word_mark(tokenizer)
         self._prefix = tokenizer.backend.model.continuing_subword_prefix if self._is_word_piece else ""
 
     def __call__(self, written: str) -> Piece:
@@ -146,7 +146,7 @@ def _is_word_piece(tokenizer: Tokenizer) -> bool:
     return type(tokenizer.backend.model).__name__ == "WordPiece"
 
 
-def _word_mark(tokenizer: Tokenizer) -> str:
+def word_mark(tokenizer: Tokenizer) -> str:
     """What byte-level tokenizers, and others, put before a piece that begins a word."""
     state = json.loads(tokenizer.backend.to_str())
     return "Ġ" if '"ByteLevel"' in json.dumps([state["pre_tokenizer"], state["decoder"]]) else "▁"
