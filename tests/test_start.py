@@ -9,7 +9,7 @@ import pytest
 from tests.test_pipeline import STAGE, digests, recipe_for
 
 from corpusmith.artefact import read_manifest
-from corpusmith.errors import ModelError, RecipeError
+from corpusmith.errors import CorpusError, ModelError, RecipeError
 from corpusmith.model.huggingface import load_checkpoint
 from corpusmith.pipeline import build
 from corpusmith.pipeline.chain import Silent
@@ -84,6 +84,27 @@ def test_a_second_build_makes_nothing_again(base_model: Path, documents: Path, t
     build(documents, recipe=recipe, out=tmp_path / "out")
     assert digests(tmp_path / "out") == before
     assert all(step["reused"] for step in make_plan([documents], recipe, tmp_path / "out"))
+
+
+def test_a_general_text_that_changed_is_read_again_and_one_that_is_gone_ends_the_plan(
+    base_model: Path, documents: Path, sentences: list[str], tmp_path: Path
+) -> None:
+    general = tmp_path / "general.txt"
+    general.write_text("\n\n".join(sentences))
+    vocabulary = {"kind": "extend", "pieces": 5, "choose": "balanced", "general": str(general), "balanced_size": 600}
+    transfer = {"kind": "wechsel", "general": str(general), "fewest": 1}
+    recipe = recipe_for(base_model, start={"vocabulary": vocabulary, "transfer": transfer})
+    build(documents, recipe=recipe, out=tmp_path / "out")
+
+    def reused() -> set[str]:
+        return {step["step"] for step in make_plan([documents], recipe, tmp_path / "out") if step["reused"]}
+
+    assert "vocabulary" in reused()
+    general.write_text("\n\n".join(sentences[:-2]))
+    assert "vocabulary" not in reused()
+    general.unlink()
+    with pytest.raises(CorpusError, match=r"no such file or folder: .*general\.txt"):
+        make_plan([documents], recipe, tmp_path / "out")
 
 
 def test_stages_after_the_first_keep_the_vocabulary(base_model: Path, documents: Path, tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def chain(work: Workspace) -> list[Step]:
     ]
     if recipe.start.changes_vocabulary:
         config = tokens | {"vocabulary": options["start"]["vocabulary"], "transfer": options["start"]["transfer"]}
-        config |= {"seed": recipe.start_seed}
+        config |= {"seed": recipe.start_seed} | ({"general": work.general_digests} if work.general_digests else {})
         steps += [
             step("vocabulary", f"{recipe.start.vocabulary.kind} the vocabulary", make_vocabulary, config, "corpus"),
             step("vocabulary-tokens", "cut passages anew", prepare.make_vocabulary_tokens, {}, "corpus", "vocabulary"),

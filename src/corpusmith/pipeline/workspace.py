@@ -19,6 +19,7 @@ import numpy as np
 
 from corpusmith.arrays import open_array
 from corpusmith.artefact import Manifest
+from corpusmith.corpus.config import CorpusConfig
 from corpusmith.corpus.read import digest_source, source_files
 from corpusmith.corpus.readers.source import SourceFile
 from corpusmith.corpus.shards import TokenShards
@@ -96,8 +97,18 @@ class Workspace:
 
     def digest_files(self) -> str:
         """One digest of all documents' files as they are now."""
-        files = source_files(self.paths, self.recipe.corpus)
-        return digest_json([[file.id, digest_source(file)] for file in files if isinstance(file, SourceFile)])
+        return _digest_sources(self.paths, self.recipe.corpus)
+
+    @cached_property
+    def general_digests(self) -> dict[str, str]:
+        """Digests of the general texts that the start names, by what reads them.
+
+        Raises:
+            CorpusError: one is not there.
+        """
+        start = self.recipe.start
+        named = {part: getattr(getattr(start, part), "general", None) for part in ("vocabulary", "transfer")}
+        return {part: _digest_sources([Path(text)], CorpusConfig()) for part, text in named.items() if text is not None}
 
     @cached_property
     def query_folder(self) -> Path | None:
@@ -292,6 +303,12 @@ class Workspace:
 def model_folder(folder: Path) -> Path:
     """Where the model of a build lies; a folder that is no build's holds its model itself."""
     return folder / "model" if (folder / "model").is_dir() else folder
+
+
+def _digest_sources(paths: Sequence[Path], config: CorpusConfig) -> str:
+    """One digest of all files under these paths as they are now."""
+    files = source_files(paths, config)
+    return digest_json([[file.id, digest_source(file)] for file in files if isinstance(file, SourceFile)])
 
 
 def fingerprint(checkpoint: Checkpoint) -> str:
