@@ -98,3 +98,7 @@ def test_models_whose_weights_mean_something_else_are_refused(near: Any, model: 
         interpolated(one, replace(near(2), tokenizer=other), 0.5)
     with pytest.raises(ModelError, match="vectors differently"):
         greedy_soup([one, replace(near(2), pooling="cls")], lambda _: 0.0)
+    with pytest.raises(ModelError, match=r"mean pooling, 24 dimensions, .*; mean pooling, 12 dimensions, "):
+        uniform_soup([one, replace(near(2), cut_dimension=12)])
+    with pytest.raises(ModelError, match=r"different prompts before texts \({}; {'query': 'query: '}\)"):
+        uniform_soup([one, replace(near(2), prompts={"query": "query: "})])

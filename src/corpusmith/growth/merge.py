@@ -119,11 +119,22 @@ def check_alike(checkpoints: Sequence[Checkpoint]) -> None:
                 f"{first.name} and {other.name} have different tokenizers, so that rows of their token embeddings "
                 "stand for different words; only models of one start can be averaged."
             )
-        if (first.pooling, first.normalize) != (other.pooling, other.normalize):
+        if _use(first) != _use(other):
             raise ModelError(
-                f"{first.name} and {other.name} make their vectors differently ({first.pooling}, {other.pooling} "
-                "pooling, scaled or not); only models of one start can be averaged."
+                f"{first.name} and {other.name} make their vectors differently ({_use(first)}; {_use(other)}); only "
+                "models of one start can be averaged."
             )
+        if first.prompts != other.prompts:
+            raise ModelError(
+                f"{first.name} and {other.name} put different prompts before texts ({first.prompts}; {other.prompts}), "
+                "and their mean can have those of one alone; make them the same in config_sentence_transformers.json."
+            )
+
+
+def _use(checkpoint: Checkpoint) -> str:
+    """How a model makes its vectors, in a few words."""
+    scaled = "scaled" if checkpoint.normalize else "not scaled"
+    return f"{checkpoint.pooling} pooling, {checkpoint.dimension} dimensions, {scaled}"
 
 
 def _difference(ours: EncoderConfig, theirs: EncoderConfig) -> str:
