@@ -107,6 +107,20 @@ def test_a_general_text_that_changed_is_read_again_and_one_that_is_gone_ends_the
         make_plan([documents], recipe, tmp_path / "out")
 
 
+def test_a_vocabulary_that_needs_more_tokens_says_so(base_model: Path, documents: Path, tmp_path: Path) -> None:
+    class Told(Silent):
+        said = ""
+
+        def say(self, text: str) -> None:
+            self.said += text
+
+    told, start = Told(), {"vocabulary": {"kind": "replace", "algorithm": "bytes"}, "transfer": {"kind": "mean"}}
+    build(documents, recipe=recipe_for(base_model, start=start), out=tmp_path / "out", watcher=told)
+    saved = read_manifest(tmp_path / "out" / "steps" / "vocabulary").facts["tokens_saved"]
+    assert saved < 0
+    assert f"261 entries need {-saved:.1%} more tokens for the corpus" in told.said
+
+
 def test_stages_after_the_first_keep_the_vocabulary(base_model: Path, documents: Path, tmp_path: Path) -> None:
     masked = {"objective": {"kind": "masked_language"}, "training": {"batch_tokens": 1024, "evaluations": 0}}
     recipe = recipe_for(base_model, stages=[masked, STAGE], start=REPLACED)

@@ -42,12 +42,14 @@ def make_vocabulary(work: Workspace, draft: Draft) -> None:
     carried = carry(base, tokenizer, transfer, sample.texts, np.random.default_rng([seed, 0x7C]))
     draft.cost["flops"] = transfer.flops
     report = report_fertility(sample, base.name, base.tokenizer, {options.kind: tokenizer})
+    saved = report.gains[0].saved
     draft.facts.update(
         entries=tokenizer.size,
         tokens_per_word=(report.base.tokens_per_word, report.gains[0].fertility.tokens_per_word),
-        tokens_saved=report.gains[0].saved,
+        tokens_saved=saved,
     )
-    work.watcher.say(f"  {tokenizer.size:,} entries save {report.gains[0].saved:.1%} of the corpus's tokens")
+    does = f"save {saved:.1%} of the corpus's tokens" if saved >= 0 else f"need {-saved:.1%} more tokens for the corpus"
+    work.watcher.say(f"  {tokenizer.size:,} entries {does}")
     _export(carried, draft)
 
 
