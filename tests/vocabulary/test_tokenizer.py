@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizers
 import transformers
 from tests.vocabulary.kinds import byte_level, unigram
 
@@ -95,6 +96,24 @@ def test_a_cased_vocab_txt_keeps_case(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\nBayes\nbayes\n")
     (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
     assert Tokenizer.load(tmp_path).encode(["Bayes bayes"])[0].tolist() == [4, 5]
+
+
+@pytest.mark.parametrize("lowercase", [False, True])
+def test_a_tokenizer_without_settings_keeps_case_and_accents_in_transformers_as_here(
+    lowercase: bool, tmp_path: Path
+) -> None:
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "Café", "Cafe", "café", "cafe"]
+    backend = tokenizers.Tokenizer(
+        tokenizers.models.WordPiece({word: number for number, word in enumerate(words)}, unk_token="[UNK]")
+    )
+    backend.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=lowercase, strip_accents=False)
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    tokenizer = Tokenizer(backend, {}, {})
+    tokenizer.save(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    ids = tokenizer.encode(["Café"])[0].tolist()
+    assert ids == [words.index("café" if lowercase else "Café")]
+    assert theirs("Café", add_special_tokens=False)["input_ids"] == ids
 
 
 def test_special_tokens_named_by_the_folder_come_before_the_usual_ones(tmp_path: Path) -> None:

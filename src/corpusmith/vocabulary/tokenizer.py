@@ -180,7 +180,7 @@ class Tokenizer:
         """
         named = {f"{kind}_token": text for kind, text in self._specials.items() if text is not None}
         class_name = "BertTokenizer" if type(self._backend.model).__name__ == "WordPiece" else "PreTrainedTokenizerFast"
-        settings = {"tokenizer_class": class_name, **self.settings, **named}
+        settings = {"tokenizer_class": class_name, **self.settings, **self._normalisation(), **named}
         settings.pop("name_or_path", None)
         self._backend.save(str(folder / "tokenizer.json"), pretty=False)
         _write_json(folder / "tokenizer_config.json", settings)
@@ -189,6 +189,18 @@ class Tokenizer:
             pieces = self._backend.get_vocab(with_added_tokens=True)
             lines = "".join(f"{piece}\n" for piece in sorted(pieces, key=pieces.__getitem__))
             (folder / "vocab.txt").write_text(lines, encoding="utf-8")
+
+    def _normalisation(self) -> dict[str, Any]:
+        """How tokenizer.json normalises, as BERT's settings: `transformers` builds BERT's tokenizer from these, and
+        where they are missing it drops case and accents."""
+        normalizer = self._backend.normalizer
+        if not isinstance(normalizer, tokenizers.normalizers.BertNormalizer):
+            return {}
+        return {
+            "do_lower_case": normalizer.lowercase,
+            "strip_accents": normalizer.strip_accents,
+            "tokenize_chinese_chars": normalizer.handle_chinese_chars,
+        }
 
 
 def _read_json(path: Path) -> dict[str, Any]:
