@@ -98,6 +98,14 @@ def test_a_cased_vocab_txt_keeps_case(tmp_path: Path) -> None:
     assert Tokenizer.load(tmp_path).encode(["Bayes bayes"])[0].tolist() == [4, 5]
 
 
+def test_a_piece_of_vocab_txt_may_hold_what_else_ends_a_line(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\u2028b\n\x85\nheart\n", encoding="utf-8")
+    tokenizer = Tokenizer.load(tmp_path)
+    theirs = transformers.BertTokenizer.from_pretrained(tmp_path)
+    assert tokenizer.encode(["heart"])[0].tolist() == [6] == theirs("heart", add_special_tokens=False)["input_ids"]
+    assert tokenizer.size == len(theirs) - 1  # they add the mask token that is missing
+
+
 @pytest.mark.parametrize("lowercase", [False, True])
 def test_a_tokenizer_without_settings_keeps_case_and_accents_in_transformers_as_here(
     lowercase: bool, tmp_path: Path

@@ -252,7 +252,8 @@ def _naming_library_errors(problem: str) -> Iterator[None]:
 def _read_wordpieces(path: Path, lowercase: bool) -> tokenizers.Tokenizer:
     """BERT's tokenizer from its list of word pieces, one a line."""
     try:
-        pieces = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines, which ends lines at signs that pieces may hold (U+2028): all behind would get other numbers.
+        pieces = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         raise ModelError(f"{path} is not UTF-8 text ({error}); copy the model's files again") from error
     if "[UNK]" not in pieces:
