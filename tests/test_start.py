@@ -24,7 +24,7 @@ from corpusmith.pipeline.settle import (
     wanted_shape,
 )
 from corpusmith.pipeline.vocabulary import survey_vocabulary
-from corpusmith.recipe import parse_recipe, read_recipe
+from corpusmith.recipe import parse_recipe, read_recipe, to_toml
 from corpusmith.search import load
 from corpusmith.vocabulary.config import AutoConfig, ExtendConfig, ReplaceConfig
 from corpusmith.vocabulary.decide import decide
@@ -140,6 +140,14 @@ def test_what_is_left_open_is_decided_by_the_documents_and_written_down(
     result = build(documents, recipe=recipe, out=tmp_path / "out")
     assert read_recipe(tmp_path / "out" / "recipe.toml") == settled
     assert any(settled.start.reason in sentence for sentence in result.summary["verdict"])
+
+
+def test_a_shape_that_the_base_has_is_no_other_shape(base_model: Path, documents: Path, tmp_path: Path) -> None:
+    settled = settle(recipe_for(base_model, start={"layers": 2, "hidden_size": 32, "growth": "auto"}), [documents])
+    assert not settled.start.changes_shape
+    assert settled.start.reason == "the base has the shape wanted"
+    (tmp_path / "recipe.toml").write_text(to_toml(settled))
+    assert read_recipe(tmp_path / "recipe.toml") == settled
 
 
 def test_a_vocabulary_of_another_language_is_replaced_and_a_familiar_one_kept(

@@ -72,7 +72,8 @@ def settle_measured(recipe: Recipe, paths: Sequence[Path]) -> Settled:
         grown = shapes_on_the_way(operators, source, wanted)
         if chosen or not start.reason:
             reasons.append(_of_growth(operators, source, grown))
-        start = start.model_copy(update={"growth": operators})
+        sizes = {} if operators else dict.fromkeys(SHAPE)  # a size is only asked for where an operator makes it
+        start = start.model_copy(update={"growth": operators} | sizes)
     elif start.growth == "auto":
         start = start.model_copy(update={"growth": ()})
     start = start.model_copy(update={"reason": "; ".join(reason for reason in reasons if reason)})
@@ -186,7 +187,7 @@ def _of_growth(operators: Sequence[GrowthConfig], source: EncoderConfig, shapes:
             losing.append(f"{options.kind} does not keep what the model computes{_keeping(operator, source, target)}")
         source = target
     if not operators:
-        return ""
+        return "the base has the shape wanted"
     made = f"the shape wanted is made by {' and '.join(options.kind for options in operators)}"
     keeping = f"which keep{'s' if len(operators) == 1 else ''} what the model computes"
     return f"{made}; {'; '.join(losing)}" if losing else f"{made}, {keeping}"
