@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import json
 import random
+import shutil
 from pathlib import Path
 
 import pytest
 
 from corpusmith.corpus.config import CorpusConfig
 from corpusmith.model.huggingface import load_checkpoint
+from corpusmith.pipeline import build
 from corpusmith.pipeline.extent import USUAL_BYTES_A_TOKEN, bytes_a_token, file_bytes
 from corpusmith.pipeline.plan import make_plan
 from corpusmith.recipe import Recipe, parse_recipe, preset
@@ -114,6 +117,23 @@ def test_files_that_are_not_read_cost_no_time_in_the_plan(tmp_path: Path) -> Non
         with (tmp_path / name).open("wb") as file:
             file.truncate(10**10)
     assert file_bytes([tmp_path], CorpusConfig()) == 600
+
+
+def test_documents_are_encoded_anew_where_the_base_has_got_other_prompts(
+    base_model: Path, notes: Path, tmp_path: Path
+) -> None:
+    base = shutil.copytree(base_model, tmp_path / "base")
+    recipe = preset("search-only").with_overrides({"model.base": str(base)})
+    build(notes, recipe=recipe, out=tmp_path / "out")
+
+    def is_reused() -> bool:
+        plan = make_plan([notes], recipe, tmp_path / "out")
+        return next(step["reused"] for step in plan if step["step"] == "base")
+
+    assert is_reused()
+    settings = base / "config_sentence_transformers.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"prompts": {"document": "passage: "}}))
+    assert not is_reused()
 
 
 def start_recipe(base_model: Path, **start: object) -> Recipe:

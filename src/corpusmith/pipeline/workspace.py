@@ -319,4 +319,5 @@ def fingerprint(checkpoint: Checkpoint) -> str:
         digest.update(tensor.cpu().numpy().tobytes())
     use = [checkpoint.tokenizer.fingerprint, checkpoint.pooling, checkpoint.normalize, checkpoint.max_tokens]
     use += [checkpoint.cut_dimension] if checkpoint.cut_dimension else []
+    use += [checkpoint.prompts] if checkpoint.prompts else []
     return digest_json([digest.hexdigest(), *use])
