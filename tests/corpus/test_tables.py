@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -113,3 +114,10 @@ del writer
 def test_a_file_that_cannot_be_completed_is_reported_once(tmp_path):
     ended = subprocess.run([sys.executable, "-c", FAILING, tmp_path / "t.parquet"], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "refused\n", "")
+
+
+@pytest.mark.parametrize("name", ["run:1", "file:t", "~", "~root"])
+def test_a_name_is_that_of_a_file_whatever_else_it_could_be(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert write(Path(name), 3).take(np.array([2])) == [(2, "name 2")]
+    assert (tmp_path / name).is_file()

@@ -32,7 +32,8 @@ class TableWriter:
     def __init__(self, path: Path, schema: pa.Schema):
         self._schema = schema
         self._rows: list[Row] = []
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd", write_statistics=False)
+        place = path.absolute()  # or the library takes run:1 for a URI and ~ for somebody's home
+        self._writer = pq.ParquetWriter(place, schema, compression="zstd", write_statistics=False)
 
     def append(self, *values: Any) -> None:
         """Add one row, its values in the order of the schema."""
@@ -65,7 +66,7 @@ class Table:
     def __init__(self, path: Path, schema: pa.Schema):
         self.path = path
         try:
-            self._file = pq.ParquetFile(path, memory_map=True)
+            self._file = pq.ParquetFile(path.absolute(), memory_map=True)
         except FileNotFoundError:
             raise ArtefactError(f"{path} is missing; build the corpus again") from None
         except (pa.ArrowException, OSError) as error:
