@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -217,12 +220,39 @@ def test_an_artefact_whole_or_with_a_damaged_manifest_is_replaced(tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.parametrize(
+    "odd", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero"), lambda path: path.symlink_to(path)]
+)
+def test_a_manifest_that_is_no_regular_file_is_none(tmp_path: Path, odd: Callable[[Path], None]) -> None:
+    make(tmp_path / "a")
+    (tmp_path / "a" / "manifest.json").unlink()
+    odd(tmp_path / "a" / "manifest.json")
+    assert not artefact.has_manifest(tmp_path / "a")
+    with pytest.raises(ArtefactError, match="no finished artefact"):
+        artefact.read_manifest(tmp_path / "a")
+    make(tmp_path / "a")
+    assert artefact.has_manifest(tmp_path / "a")
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", "7", '{"format": 1}', '{"format": "x"}'])
 def test_a_damaged_manifest_is_one_sentence(tmp_path: Path, content: str) -> None:
     make(tmp_path / "a")
     (tmp_path / "a" / "manifest.json").write_text(content)
     with pytest.raises(ArtefactError):
         artefact.open_artefact(tmp_path / "a")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.EMFILE])
+def test_a_manifest_that_cannot_be_read_now_is_not_called_damaged(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> bytes:
+        raise OSError(number, os.strerror(number), str(path))
+
+    make(tmp_path / "a")
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        artefact.read_manifest(tmp_path / "a")
 
 
 def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:

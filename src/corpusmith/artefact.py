@@ -250,8 +250,9 @@ def is_nothing(path: Path) -> bool:
 
 def has_manifest(folder: Path) -> bool:
     """Whether a manifest of corpusmith stands in a folder, whole or damaged, of whatever version."""
+    path = folder / MANIFEST
     try:
-        content = (folder / MANIFEST).read_bytes()
+        content = path.read_bytes() if path.is_file() else b""
     except OSError:
         return False
     fields = (b'"format"', b'"kind"', b'"key"', b'"digest"', b'"config"', b'"parents"')
@@ -280,8 +281,11 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises:
         ArtefactError: there is none, it is damaged, or another version of corpusmith wrote it.
+        OSError: it cannot be read now; that is no reason to make the artefact again.
     """
     path = folder / MANIFEST
+    if not path.is_file():
+        raise ArtefactError(f"{folder} holds no finished artefact (no {MANIFEST}); run `corpusmith build`.")
     try:
         content = read_object(path.read_bytes())
         written = content.get("format")
@@ -294,9 +298,7 @@ def read_manifest(folder: Path) -> Manifest:
         if all(isinstance(entry["sha256"], str) for entry in manifest.files.values()) and manifest.bytes >= 0:
             return manifest
         raise ValueError("its list of files is not one")
-    except FileNotFoundError:
-        raise ArtefactError(f"{folder} holds no finished artefact (no {MANIFEST}); run `corpusmith build`.") from None
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtefactError(f"{path} is damaged ({error}); delete {folder} and run the build again.") from error
 
 
