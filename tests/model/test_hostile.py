@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from corpusmith.errors import ModelError
 from corpusmith.model.huggingface import load_checkpoint
@@ -122,6 +123,19 @@ def test_an_odd_value_is_named_when_the_model_is_loaded(case: str, folder: Path,
             load_checkpoint(folder)
     finally:
         shutil.copy(base_model / name, folder / name)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_weights_that_are_no_numbers_are_named_when_the_model_is_loaded(
+    value: str, base_model: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(base_model, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if name.endswith("query.weight"))
+    weights[name][0, 0] = float(value)
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(ModelError, match=rf"{name}.* are NaN or infinite"):
+        load_checkpoint(folder)
 
 
 def test_a_prompt_of_nothing_is_no_prompt(folder: Path, base_model: Path) -> None:

@@ -140,7 +140,8 @@ class WeightFile:
         """Give a module on the meta device its weights, as float32.
 
         Raises:
-            ModelError: a tensor is missing or has another shape than the module's; nothing has been allocated then.
+            ModelError: a tensor is missing or has another shape than the module's, and nothing has been allocated
+                then; or it holds values that are NaN or infinite.
         """
         expected = module.state_dict()
         missing = [source for name in expected for source in sources[name] if source not in self.shapes]
@@ -153,6 +154,12 @@ class WeightFile:
                 name: torch.cat([file.get_tensor(self._stored[source]).float() for source in sources[name]])
                 for name in expected
             }
+        for name, weight in weights.items():
+            if not weight.sum().isfinite():
+                raise ModelError(
+                    f"{self.path} is damaged: values of {_listing(list(sources[name]))} are NaN or infinite; copy it "
+                    "again"
+                )
         module.load_state_dict(weights, assign=True)
         module.requires_grad_(True)
 
