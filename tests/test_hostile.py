@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -189,3 +190,12 @@ def test_a_disk_that_fails_while_documents_are_read_stops_the_build(
     monkeypatch.setattr(SourceFile, "open", fail)
     with pytest.raises(MachineError, match=r"cannot read .*a\.txt: Input/output error"):
         built(a_dot_txt=EMOJI)
+
+
+def test_judgements_that_are_no_regular_file_are_not_waited_for(recipe: Recipe, notes: Path, tmp_path: Path) -> None:
+    import os
+
+    folder = shutil.copytree(notes, tmp_path / "notes")
+    os.mkfifo(folder / "qrels" / "pipe.tsv")
+    (folder / "qrels" / "endless.tsv").symlink_to("/dev/zero")
+    assert build(folder, recipe=recipe, out=tmp_path / "out").summary["corpus"]["kept"] > 0

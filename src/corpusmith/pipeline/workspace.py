@@ -121,7 +121,7 @@ class Workspace:
         if self.query_folder is None:
             return {}
         files = [*self.query_folder.glob("queries.jsonl*"), *self.query_folder.glob("qrels/*.tsv")]
-        return {file.name: digest_file(file) for file in sorted(files)}
+        return {file.name: digest_file(file) for file in sorted(files) if file.is_file()}
 
     def queries(self, split: str) -> QuerySet | None:
         """The judged queries of a split, None if the input has none."""
