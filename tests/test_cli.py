@@ -329,6 +329,7 @@ COMMAND_LINES = {
         "head_size is 16, and 32 is wanted"
     ),
     "blend {tmp}": "No such command",
+    "compare default pretrain --budget 1 --seeds 1000000000000000000000": "less than or equal to 1000",
     "vocabulary {tmp}/nosuch --base {built}/model": "no such file or folder",
     "vocabulary {tmp} --base {built}/model": "no text to learn a vocabulary from",
     "vocabulary {notes} --base {tmp}/nosuch": "there is no folder",

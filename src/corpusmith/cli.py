@@ -180,7 +180,9 @@ def compare(
             help="Documents, as in build; a BEIR folder brings judged queries. Repeatable.",
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, metavar="N", help="How many times each is trained.")] = 3,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, max=1000, metavar="N", help="How many times each is trained.")
+    ] = 3,
     split: Annotated[
         str,
         typer.Option(

@@ -48,7 +48,7 @@ QUERIES_A_BATCH = 256
 class LexicalConfig(Config):
     """BM25 and its text analysis."""
 
-    k1: float = Field(default=0.9, ge=0)
+    k1: float = Field(default=0.9, ge=0, le=1_000_000)
     """How slowly repetitions of a word stop counting, 0 (at once) upward; 0.9 is Anserini's default, 1.2 Lucene's."""
     b: float = Field(default=0.4, ge=0, le=1)
     """How much long passages are held back, 0 (not at all) to 1; 0.4 is Anserini's default, 0.75 Lucene's."""
