@@ -105,7 +105,7 @@ def test_a_collection_is_searched_by_the_models_vectors(data: Path, checkpoint: 
 def test_starts_are_compared_by_search_and_by_tasks(
     data: Path, base_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    form = vocabularies.Form("tiny", ("tiny",), 100_000, 2, 2e9)
+    form = vocabularies.Form("tiny", ("tiny",), 100_000, None, 2, 2e9)
     pieces = {"vocabulary": {"kind": "extend", "pieces": 20}, "transfer": {"kind": "distillation", "steps": 4}}
     training = vocabularies.STAGE["training"] | {"held_out": 8, "evaluations": 2, "batch_tokens": 512}
     recipe = {"model": {"base": str(base_model)}, "stages": [vocabularies.STAGE | {"training": training}]}
