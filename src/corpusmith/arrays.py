@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from pathlib import Path
 from typing import Literal
@@ -18,17 +19,23 @@ def save_array(path: Path, array: np.ndarray) -> None:
     os.replace(sibling, path)
 
 
-def open_array(path: Path, mode: Literal["r", "c"] = "c", part_of: str = "artefact") -> np.ndarray:
+def open_array(
+    path: Path, mode: Literal["r", "c"] = "c", part_of: str = "artefact", *, ahead: bool = True
+) -> np.ndarray:
     """Open a `.npy` file; `part_of` says what must be built again if that fails.
 
     By default it is mapped copy-on-write: pages are read when touched and never written back. `mode` "r" maps it
-    read-only.
+    read-only. Unless `ahead`, the system reads no more than what is touched: where hundreds of files are read in turns,
+    what it reads ahead is given up before anybody comes to it.
 
     Raises:
         ArtefactError: the file is missing or no array.
     """
     try:
-        return np.asarray(np.load(path, mmap_mode=mode, allow_pickle=False))  # no memmap: its items take longer to get
+        array = np.load(path, mmap_mode=mode, allow_pickle=False)
+        if not ahead and isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):
+            array.base.madvise(mmap.MADV_RANDOM)
+        return np.asarray(array)  # no memmap: its items take longer to get
     except FileNotFoundError:
         raise ArtefactError(f"{path} is missing; build the {part_of} again.") from None
     except (ValueError, OSError, EOFError) as error:

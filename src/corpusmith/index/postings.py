@@ -56,10 +56,11 @@ class Postings(NamedTuple):
         slowness = (k1 * (1 - b + b * lengths / mean_length)).astype(np.float32)
         types = {"columns": np.int32, "frequencies": np.uint16, "weights": np.float32}
         columns, frequencies, weights = (_allocate(spool, name, int(indptr[-1]), types[name]) for name in types)
+        sweep = _Sweep(parts)
         for first, stop in _term_ranges(indptr):
             environment.make_room()
             block = slice(int(indptr[first]), int(indptr[stop]))
-            numbers, columns[block], occurrences = _merged(parts, terms, first, stop)
+            numbers, columns[block], occurrences = _merged(sweep, terms, first, stop)
             frequencies[block] = occurrences
             counts = occurrences.astype(np.float32)
             passages = np.diff(indptr[first : stop + 1])
@@ -128,7 +129,7 @@ class Part(NamedTuple):
         folder.mkdir()
         for name, values in self._asdict().items():
             save_array(folder / f"{name}.npy", values)
-        return Part(*(open_array(folder / f"{name}.npy", "r") for name in self._fields))
+        return Part(*(open_array(folder / f"{name}.npy", "r", ahead=False) for name in self._fields))
 
 
 def _allocate(spool: Path | None, name: str, size: int, dtype: type) -> np.ndarray:
@@ -158,13 +159,10 @@ def counted_terms(parts: Sequence[Part], spool: Path | None = None) -> tuple[np.
     terms, ends = _Growing(spool, "terms", np.uint64), _Growing(spool, "ends", np.int64)
     ends.append(np.zeros(1, dtype=np.int64))
     ranges = 1 + sum(len(part.terms) for part in parts) // TERMS_AT_ONCE
-    edges = [number * 2**64 // ranges for number in range(ranges)]
-    last = 0
-    for low, high in zip(edges, [*edges[1:], 2**64], strict=True):
+    sweep, last = _Sweep(parts), 0
+    for number in range(1, ranges + 1):
         found, counts = [np.zeros(0, dtype=np.uint64)], [np.zeros(0, dtype=np.int64)]
-        for part in parts:
-            start = np.searchsorted(part.terms, np.uint64(low))
-            stop = np.searchsorted(part.terms, np.uint64(high - 1), side="right")
+        for part, start, stop in sweep.until(number * 2**64 // ranges - 1):
             found.append(part.terms[start:stop])
             counts.append(np.diff(part.starts[start : stop + 1]))
         distinct, places = np.unique(np.concatenate(found), return_inverse=True)
@@ -174,6 +172,25 @@ def counted_terms(parts: Sequence[Part], spool: Path | None = None) -> tuple[np.
         ends.append(last + np.cumsum(passages))
         last += int(passages.sum())
     return terms.whole(), ends.whole()
+
+
+class _Sweep:
+    """Goes through all parts at once, from the lowest term to the highest. Each part is read from front to back, so
+    that pages of mapped files are read once, however many parts there are and however little memory."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts = parts
+        self._places = [0] * len(parts)
+
+    def until(self, last: int) -> Iterator[tuple[Part, int, int]]:
+        """Each part with the beginning and end of its next terms, those up to `last`."""
+        for number, part in enumerate(self._parts):
+            start, step = self._places[number], 64
+            while start + step < len(part.terms) and part.terms[start + step] <= last:
+                step *= 2
+            near = part.terms[start : start + step]
+            self._places[number] = start + int(np.searchsorted(near, np.uint64(last), side="right"))
+            yield part, start, self._places[number]
 
 
 class _Growing:
@@ -200,15 +217,12 @@ class _Growing:
         return np.asarray(np.memmap(self._path, dtype=self._dtype, mode="r"))
 
 
-def _merged(
-    parts: Sequence[Part], terms: np.ndarray, first: int, stop: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _merged(sweep: _Sweep, terms: np.ndarray, first: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Term, passage and frequency of the postings of the terms from `first` to `stop`, sorted by term and passage."""
     wanted = terms[first:stop]
     numbers, rows, frequencies = [], [], []
     first_row = 0
-    for part in parts:
-        low, high = np.searchsorted(part.terms, wanted[0]), np.searchsorted(part.terms, wanted[-1], side="right")
+    for part, low, high in sweep.until(int(wanted[-1])):
         inside = slice(int(part.starts[low]), int(part.starts[high]))
         found = first + np.searchsorted(wanted, part.terms[low:high])
         numbers.append(np.repeat(found, np.diff(part.starts[low : high + 1])))
