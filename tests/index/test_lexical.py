@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from scipy.sparse import csr_array
 
 from corpusmith.errors import ArtefactError
-from corpusmith.index import lexical
+from corpusmith.index import lexical, postings
 from corpusmith.index.lexical import LexicalConfig, LexicalIndex
 
 TEXTS = [
@@ -219,7 +220,6 @@ def test_postings_are_searched_where_they_lie(tmp_path: Path) -> None:
 
 
 def test_an_index_made_on_the_disk_is_the_one_made_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from corpusmith.index import lexical, postings
 
     monkeypatch.setattr(lexical, "TEXTS_A_CHUNK", 7)
     monkeypatch.setattr(postings, "POSTINGS_A_BLOCK", 20)
@@ -239,3 +239,20 @@ def test_an_index_made_on_the_disk_is_the_one_made_in_memory(tmp_path: Path, mon
     files = {path.name for path in folders["memory"].iterdir()}
     assert files == {path.name for path in folders["disk"].iterdir()}
     assert all((folders["memory"] / name).read_bytes() == (folders["disk"] / name).read_bytes() for name in files)
+
+
+@pytest.mark.parametrize("at_once", [50, 2**20])
+def test_terms_of_parts_small_and_large_are_counted_together(monkeypatch, at_once):
+    monkeypatch.setattr(postings, "TERMS_AT_ONCE", at_once)
+    rng = np.random.default_rng(0)
+    pool = np.unique(rng.integers(2**64, size=1000, dtype=np.uint64))
+    parts = []
+    for number in (900, 3, 0, 200):
+        columns = np.sort(rng.choice(len(pool), number, replace=False))
+        counts = csr_array(rng.integers(0, 3, size=(5, number)))
+        parts.append(postings.Part.of(counts, pool[columns]))
+    terms, ends = postings.counted_terms(parts)
+    every = np.concatenate([np.repeat(part.terms, np.diff(part.starts)) for part in parts])
+    expected, passages = np.unique(every, return_counts=True)
+    assert np.array_equal(terms, expected)
+    assert np.array_equal(np.diff(ends), passages)
