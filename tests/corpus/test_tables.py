@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpusmith.corpus.tables import CACHED_GROUPS, ROWS_PER_GROUP, Table, TableWriter
+from corpusmith.corpus import tables
+from corpusmith.corpus.tables import ROWS_PER_GROUP, Table, TableWriter
 from corpusmith.errors import ArtefactError
 
 SCHEMA = pa.schema([pa.field("number", pa.int64(), nullable=False), pa.field("name", pa.string())])
@@ -50,11 +51,26 @@ def test_tables_of_any_length_can_be_read(tmp_path, rows):
     assert table.column("number") == list(range(rows))
 
 
-def test_only_the_groups_used_last_stay_in_memory(tmp_path):
-    table = write(tmp_path / "t.parquet", (CACHED_GROUPS + 5) * ROWS_PER_GROUP)
+def test_only_the_groups_used_last_stay_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "CACHED_BYTES", 20_000)
+    table = write(tmp_path / "t.parquet", 9 * ROWS_PER_GROUP)
     for row in range(0, len(table), ROWS_PER_GROUP):
         table.take(np.array([row]))
-    assert len(table._groups) == CACHED_GROUPS
+    kept = sum(group.nbytes for group in table._groups.values())
+    assert list(table._groups) == list(range(9))[-len(table._groups) :]
+    assert 20_000 - max(group.nbytes for group in table._groups.values()) < kept <= 20_000
+
+
+def test_groups_of_long_rows_have_fewer_and_one_alone_is_kept_whatever_its_size(tmp_path, monkeypatch):
+    writer = TableWriter(tmp_path / "t.parquet", SCHEMA)
+    for row in range(6):
+        writer.append(row, "x" * (tables.CHARACTERS_PER_GROUP // 2))
+    writer.close()
+    monkeypatch.setattr(tables, "CACHED_BYTES", 1000)
+    table = Table(tmp_path / "t.parquet", SCHEMA)
+    assert [number for number, _ in table.take(np.arange(6))] == list(range(6))
+    assert pq.ParquetFile(tmp_path / "t.parquet").metadata.num_row_groups == 3
+    assert len(table._groups) == 1
 
 
 def test_rows_that_do_not_exist_are_refused(table):
