@@ -77,6 +77,7 @@ class Deduplicator:
 
     def close(self) -> None:
         """Forget everything, and remove it from the disk."""
+        _term_hash.cache_clear()
         self._ids.close()
         self._records.close()
         self._folder.cleanup()
