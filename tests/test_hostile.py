@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -155,8 +156,6 @@ def test_strict_makes_an_error_of_whatever_would_be_left_out(case: str, built: C
 
 
 def test_a_pipe_among_the_documents_is_not_waited_for(built: Callable[..., BuildResult], tmp_path: Path) -> None:
-    import os
-
     (tmp_path / "documents").mkdir()
     os.mkfifo(tmp_path / "documents" / "pipe.txt")
     assert built(a_dot_txt=EMOJI).summary["corpus"]["dropped"] == {"not a regular file": 1}
@@ -193,8 +192,6 @@ def test_a_disk_that_fails_while_documents_are_read_stops_the_build(
 
 
 def test_judgements_that_are_no_regular_file_are_not_waited_for(recipe: Recipe, notes: Path, tmp_path: Path) -> None:
-    import os
-
     folder = shutil.copytree(notes, tmp_path / "notes")
     os.mkfifo(folder / "qrels" / "pipe.tsv")
     (folder / "qrels" / "endless.tsv").symlink_to("/dev/zero")

@@ -220,7 +220,6 @@ def test_postings_are_searched_where_they_lie(tmp_path: Path) -> None:
 
 
 def test_an_index_made_on_the_disk_is_the_one_made_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-
     monkeypatch.setattr(lexical, "TEXTS_A_CHUNK", 7)
     monkeypatch.setattr(postings, "POSTINGS_A_BLOCK", 20)
     monkeypatch.setattr(postings, "TERMS_AT_ONCE", 20)

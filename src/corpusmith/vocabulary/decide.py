@@ -133,7 +133,7 @@ def decide(learner: Learner) -> Decision:
     if words < LEAST_WORDS:
         why = [f"about {_rounded(words)} words are fewer than the {LEAST_WORDS:,} that new pieces are learned from"]
         return _decision(learner, KeepConfig(), alone, [*why, *_known(alone), _corpus(alone)])
-    replacing = BYTE_LEVEL if type(learner.base.backend.model).__name__ == "BPE" else REPLACED
+    replacing = BYTE_LEVEL if learner.base.kind == "BPE" else REPLACED
     report = learner.measure({"extend": EXTENDED, "replace": replacing})
     extended, replaced = report.gains
     why = [*_known(report), _corpus(report)]

@@ -71,14 +71,13 @@ def _is_word(entry: Entry) -> bool:
 
 def _general_shares(tokenizer: Tokenizer, entries: Sequence[Entry]) -> np.ndarray | None:
     """`float64[n]`, the entries' shares of the texts that the vocabulary was learned from; None for other kinds."""
-    kind = type(tokenizer.backend.model).__name__
-    if kind == "WordPiece":
+    if tokenizer.kind == "WordPiece":
         ranks = np.arange(len(entries), dtype=np.float64)  # entries come by their ids
-    elif kind == "BPE":
+    elif tokenizer.kind == "BPE":
         made = {"".join(pair): rank for rank, pair in reversed(list(enumerate(_merges(tokenizer))))}
         order = np.array([made.get(entry.written, len(made)) for entry in entries])
         ranks = np.argsort(np.argsort(order, kind="stable"), kind="stable").astype(np.float64)
-    elif kind == "Unigram":
+    elif tokenizer.kind == "Unigram":
         scores = dict(map(tuple, json.loads(tokenizer.backend.to_str())["model"]["vocab"]))
         shares = np.exp([scores.get(entry.written, -np.inf) for entry in entries])
         return shares / shares.sum() if shares.sum() > 0 else None

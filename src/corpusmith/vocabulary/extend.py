@@ -72,19 +72,20 @@ def extend_tokenizer(
         CorpusError: the texts hold no word.
         ModelError: the tokenizer is of a kind that cannot be extended.
     """
-    kind = type(source.backend.model).__name__
-    if kind not in ("WordPiece", "Unigram", "BPE"):
-        raise ModelError(f"a {kind} tokenizer cannot be extended; keep it, or replace it by a vocabulary of the corpus")
+    if source.kind not in ("WordPiece", "Unigram", "BPE"):
+        raise ModelError(
+            f"a {source.kind} tokenizer cannot be extended; keep it, or replace it by a vocabulary of the corpus"
+        )
     texts = list(texts)
     counts = _words(source, texts)
     if not counts:
         raise CorpusError("the texts hold no word to find pieces for; point to documents with text")
-    if options.choose == "balanced" and kind != "BPE":
+    if options.choose == "balanced" and source.kind != "BPE":
         new = _amplified(options, source, counts, texts, general)
         return with_pieces(source, new, counts)
     letters = _missing_letters(options, source, counts)
     source, wanted = with_pieces(source, letters, counts), options.pieces - len(letters)
-    if kind == "BPE":
+    if source.kind == "BPE":
         return _with_merges(options, source, balanced(counts, _words(source, general)), wanted)
     return with_pieces(source, _best_pieces(options, source, counts, wanted), counts)
 
@@ -92,7 +93,7 @@ def extend_tokenizer(
 def _words(source: Tokenizer, texts: Iterable[str]) -> Counter[str]:
     """How often each word occurs, also where the tokenizer shows its model several words at once."""
     counts = count_words(source.backend, texts)
-    if word_mark(source) != "▁" or type(source.backend.model).__name__ == "WordPiece":
+    if word_mark(source) != "▁" or source.kind == "WordPiece":
         return counts
     words: Counter[str] = Counter()
     for text, count in counts.items():
@@ -152,7 +153,7 @@ def _missing_letters(options: ExtendConfig, source: Tokenizer, counts: Mapping[s
     """Letters that the vocabulary lacks and that therefore make words unknown, or are spelt byte by byte; the commonest
     first."""
     cut, known = _cutter(source), source.backend.get_vocab(with_added_tokens=True)
-    letters_of: Callable[[str], list[str]] = marked if type(source.backend.model).__name__ == "WordPiece" else list
+    letters_of: Callable[[str], list[str]] = marked if source.kind == "WordPiece" else list
     missing: Counter[str] = Counter()
     for word, count in counts.items():
         if None in cut(word):
@@ -234,7 +235,7 @@ def _amplified(
     options: ExtendConfig, source: Tokenizer, counts: Mapping[str, int], texts: Sequence[str], general: Iterable[str]
 ) -> list[str]:
     """The new pieces of a vocabulary learned from domain and general text, those that the domain uses most first."""
-    algorithm = ALGORITHMS[type(source.backend.model).__name__]
+    algorithm = ALGORITHMS[source.kind]
     strip = strips_accents(source)  # pieces with accents would never be used by a tokenizer that drops them
     mixture = ReplaceConfig.model_validate(
         {"algorithm": algorithm, "size": options.balanced_size, "strip_accents": strip}

@@ -241,7 +241,7 @@ class _Cut:
         """The unit's pieces for people: those of byte-level vocabularies as the characters that they stand for."""
         backend = self._tokenizer.backend
         encoding = backend.encode(self._in_text(unit), add_special_tokens=False)
-        if type(backend.model).__name__ != "BPE":
+        if self._tokenizer.kind != "BPE":
             return tuple(encoding.tokens)
         decoded = (backend.decode([number]) for number in encoding.ids)
         return tuple(piece.strip() or piece for piece in decoded)

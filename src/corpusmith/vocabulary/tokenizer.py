@@ -89,6 +89,11 @@ class Tokenizer:
         """The tokenizer of the `tokenizers` library, to look into; it is not to be changed."""
         return self._backend
 
+    @property
+    def kind(self) -> str:
+        """What finds its pieces, as tokenizer.json calls it: WordPiece, Unigram, BPE or WordLevel."""
+        return type(self._backend.model).__name__
+
     def _usual(self, kind: str) -> str | None:
         return next((name for name in USUAL_NAMES[kind] if self._backend.token_to_id(name) is not None), None)
 
@@ -155,12 +160,11 @@ class Tokenizer:
         WordPiece marks the pieces that go on ('##'); byte-level BPE ('Ġ') and Unigram ('▁') mark those that begin.
         """
         pieces = self._backend.get_vocab(with_added_tokens=True)
-        kind = type(self._backend.model).__name__
         starts = np.ones(self.size, dtype=bool)
-        if kind == "WordPiece":
+        if self.kind == "WordPiece":
             continues = self._backend.model.continuing_subword_prefix
             starts[[i for piece, i in pieces.items() if piece.startswith(continues)]] = False
-        elif kind in ("BPE", "Unigram"):
+        elif self.kind in ("BPE", "Unigram"):
             starts[[i for piece, i in pieces.items() if not piece.startswith(("Ġ", "▁"))]] = False
             starts[self.special_ids] = True
         return starts
@@ -179,13 +183,13 @@ class Tokenizer:
         `transformers.AutoTokenizer` loads the folder; `load` gives this tokenizer back.
         """
         named = {f"{kind}_token": text for kind, text in self._specials.items() if text is not None}
-        class_name = "BertTokenizer" if type(self._backend.model).__name__ == "WordPiece" else "PreTrainedTokenizerFast"
+        class_name = "BertTokenizer" if self.kind == "WordPiece" else "PreTrainedTokenizerFast"
         settings = {"tokenizer_class": class_name, **self.settings, **self._normalisation(), **named}
         settings.pop("name_or_path", None)
         self._backend.save(str(folder / "tokenizer.json"), pretty=False)
         _write_json(folder / "tokenizer_config.json", settings)
         _write_json(folder / "special_tokens_map.json", named)
-        if type(self._backend.model).__name__ == "WordPiece":
+        if self.kind == "WordPiece":
             pieces = self._backend.get_vocab(with_added_tokens=True)
             lines = "".join(f"{piece}\n" for piece in sorted(pieces, key=pieces.__getitem__))
             (folder / "vocab.txt").write_text(lines, encoding="utf-8")

@@ -94,7 +94,7 @@ def train_tokenizer(
 
 def frame(options: ReplaceConfig, source: Tokenizer) -> tokenizers.Tokenizer:
     """A tokenizer that normalises and cuts texts as the new one will, with a model that knows nothing yet."""
-    same = type(source.backend.model).__name__ == SAME.get(options.algorithm)
+    same = source.kind == SAME.get(options.algorithm)
     backend = tokenizers.Tokenizer(models.BPE())
     if options.algorithm == "wordpiece":
         backend.pre_tokenizer, backend.decoder = pre_tokenizers.BertPreTokenizer(), decoders.WordPiece(prefix=PREFIX)

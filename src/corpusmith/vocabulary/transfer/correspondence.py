@@ -94,7 +94,9 @@ class Cutter:
     def __init__(self, tokenizer: Tokenizer) -> None:
         backend = tokenizer.backend
         self._model, self._normalizer, self._splitter = backend.model, backend.normalizer, backend.pre_tokenizer
-        self._prefix = getattr(self._model, "continuing_subword_prefix", None) if _is_word_piece(tokenizer) else None
+        self._prefix = (
+            getattr(self._model, "continuing_subword_prefix", None) if tokenizer.kind == "WordPiece" else None
+        )
         self._mark = word_mark(tokenizer) if self._prefix is None else ""
         self._unknown = tokenizer.unk
 
@@ -121,7 +123,7 @@ class _Reader:
     """Reads what a tokenizer's entries stand for."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self._is_word_piece, self._mark = _is_word_piece(tokenizer), word_mark(tokenizer)
+        self._is_word_piece, self._mark = tokenizer.kind == "WordPiece", word_mark(tokenizer)
         self._prefix = tokenizer.backend.model.continuing_subword_prefix if self._is_word_piece else ""
 
     def __call__(self, written: str) -> Piece:
@@ -140,10 +142,6 @@ class _Reader:
         if name := BYTE_NAME.fullmatch(body):
             return Piece(begins, bytes.fromhex(name[1]))
         return Piece(begins, body.replace("▁", " ").encode())
-
-
-def _is_word_piece(tokenizer: Tokenizer) -> bool:
-    return type(tokenizer.backend.model).__name__ == "WordPiece"
 
 
 def word_mark(tokenizer: Tokenizer) -> str:
