@@ -13,16 +13,20 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-SENTENCE_ENDS = tuple(".!?…؟۔。！？｡।॥။።")
+_SPACED_STOPS = ".!?…؟۔"
+_OTHER_STOPS = "。！？｡।॥።၊။"
+SENTENCE_ENDS = tuple(_SPACED_STOPS + _OTHER_STOPS)
 """The characters that may end a sentence."""
 
 _STOP = re.compile(
+    rf"[{_SPACED_STOPS}{_OTHER_STOPS}\n](?:"  # first the set of all beginnings, by which `re` passes over what is none
     # Latin, Cyrillic, Greek, Arabic ...: the stop, what closes after it, a numbered reference, and space.
-    r"(?<![.!?…؟۔])[.!?…؟۔]++[\"'”’»)\]]*+(?:\[\d[\d,–-]*+\])?(?P<gap>\s++)"
+    rf"(?<=[{_SPACED_STOPS}])(?<![{_SPACED_STOPS}]{{2}})"
+    rf"[{_SPACED_STOPS}]*+[\"'”’»)\]]*+(?:\[\d[\d,–-]*+\])?(?P<gap>\s++)"
     # Stops that need no space: Chinese and Japanese, danda, Ethiopic, Burmese, Khmer.
-    r"|[。！？｡।॥።၊။។]++[」』”’）》\"')]*+\s*+"
+    rf"|(?<=[{_OTHER_STOPS}])[{_OTHER_STOPS}]*+[」』”’）》\"')]*+\s*+"
     # An empty line, or a line that begins a list item.
-    r"|\n\s*\n\s*+|\n(?=[ \t]*+(?:[-*•‣▪◦–—·]|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})[.)])[ \t])"
+    r"|(?<=\n)(?:\s*\n\s*+|(?=[ \t]*+(?:[-*•‣▪◦–—·]|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})[.)])[ \t])))"
 )
 _LAST_WORD = re.compile(r"[^\s(\[{“„«\"']+$")
 _ENUMERATOR = re.compile(r"[(\[]?(?:\d{1,4}|[A-Za-z]|[ivxlcIVXLC]{1,6})(?:\.\d{1,3})*[.)\]]*")
