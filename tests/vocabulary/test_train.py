@@ -260,10 +260,25 @@ def test_what_is_unknown_gets_a_token_where_the_base_has_none(sentences: list[st
     assert tokenizer.encode(["漢"])[0].tolist() == [2]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_tokens_that_somebody_added_to_the_base_stay_one_token(
+    algorithm: str, kind: str, source: Callable[[str], Tokenizer], domain: list[str]
+) -> None:
+    backend = tokenizers.Tokenizer.from_str(source(kind).backend.to_str())
+    backend.add_tokens(["<gene>", "BRCA1"])
+    base = Tokenizer(backend, {}, source(kind).special_tokens)
+    tokenizer = train_tokenizer(options(algorithm), base, domain)
+    assert len(tokenizer.special_ids) == len(base.special_ids)
+    assert tokenizer.size <= max(500, 256 + len(base.special_ids) + 2)
+    added = [tokenizer.backend.token_to_id(text) for text in ("<gene>", "BRCA1")]
+    assert [number for number in tokenizer.encode(["assay<gene>BRCA1 binds"])[0] if number in added] == added
+
+
 def test_a_size_without_room_is_named(minilm: Tokenizer, sentences: list[str]) -> None:
     backend = tokenizers.Tokenizer.from_str(minilm.backend.to_str())
     backend.add_special_tokens([f"[X{number}]" for number in range(100)])
-    with pytest.raises(RecipeError, match=r"size = 300 leaves no room .* 105 special tokens; choose 405"):
+    with pytest.raises(RecipeError, match=r"size = 300 leaves no room .* 105 special and added tokens; choose 405"):
         train_tokenizer(options("wordpiece", size=300), Tokenizer(backend, {}, {}), sentences)
 
 

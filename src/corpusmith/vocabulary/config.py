@@ -70,7 +70,7 @@ class ExtendConfig(LearnedOptions):
 
 
 class ReplaceConfig(LearnedOptions):
-    """A new vocabulary in place of the base's; the special tokens stay."""
+    """A new vocabulary in place of the base's; special tokens stay, and so do those that somebody added to the base."""
 
     kind: Literal["replace"] = "replace"
     """A vocabulary learned from the corpus."""
@@ -80,8 +80,8 @@ class ReplaceConfig(LearnedOptions):
     ModernBERT), or 'bytes' alone, which needs no learning and knows every script, at three to six times the tokens."""
 
     size: int = Field(default=16_000, ge=300, le=1_000_000)
-    """Entries, special tokens included. 300 to 1e6; a small corpus gives fewer. Not used by 'bytes', which has 256
-    besides the special tokens."""
+    """Entries, special and added tokens included. 300 to 1e6; a small corpus gives fewer. Not used by 'bytes', which
+    has 256 besides these."""
 
     lowercase: bool | None = None
     """Whether case is dropped. Unset: as the base's tokenizer does. 'bytes' never drops it."""

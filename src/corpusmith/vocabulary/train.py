@@ -6,9 +6,10 @@ WordPiece (Schuster and Nakajima 2012; Devlin et al. 2019) and byte-level BPE (S
 options give the same vocabulary here, in every run.
 
 Special tokens are those of the base, by the same texts and in the same order, from id 0 on; only the padding keeps its
-number where it can, because RoBERTa's positions begin behind it. A WordPiece or Unigram vocabulary that replaces one of
-the same kind normalises and cuts texts as that did, but for accents: they stay unless the options drop them, since a
-vocabulary of the documents is to know what the documents write. Elsewhere case is dropped where the base drops it.
+number where it can, because RoBERTa's positions begin behind it. After them come the tokens that somebody added to the
+base. A WordPiece or Unigram vocabulary that replaces one of the same kind normalises and cuts texts as that did, but
+for accents: they stay unless the options drop them, since a vocabulary of the documents is to know what the documents
+write. Elsewhere case is dropped where the base drops it.
 
 Letters (of WordPiece: those at the beginning of words, and those inside) take at most half of the entries, the
 commonest first; words with rarer ones are unknown. Byte-level vocabularies know all 256 bytes and so all texts.
@@ -66,8 +67,10 @@ def train_tokenizer(
     """
     backend = frame(options, source)
     specials = _special_tokens(source, needs_unknown=options.algorithm in ("wordpiece", "unigram"))
-    names = [token.content for token in specials]
-    unknown = source.special_tokens.get("unk", names[-1])
+    added = sorted(source.backend.get_added_tokens_decoder().items())
+    others = [token for number, token in added if number not in source.special_ids]
+    names = [token.content for token in (*specials, *others)]
+    unknown = source.special_tokens.get("unk", specials[-1].content)
     room = options.size - len(names)
     if options.algorithm == "bytes":
         backend.model = _bytes({}, names, room=0)
@@ -77,8 +80,8 @@ def train_tokenizer(
             raise CorpusError("the texts hold no word to learn a vocabulary from; point to documents with text")
         if room < len(pre_tokenizers.ByteLevel.alphabet()):
             raise RecipeError(
-                f"vocabulary.size = {options.size} leaves no room for an alphabet beside {len(names)} special tokens; "
-                f"choose {len(names) + 300} or more"
+                f"vocabulary.size = {options.size} leaves no room for an alphabet beside {len(names)} special and "
+                f"added tokens; choose {len(names) + 300} or more"
             )
         if options.algorithm == "bpe":
             backend.model = _bytes(counts, names, room - len(pre_tokenizers.ByteLevel.alphabet()))
@@ -87,6 +90,7 @@ def train_tokenizer(
         else:
             backend.model = _unigram(counts, names, room, unknown)
     backend.add_special_tokens(specials)
+    backend.add_tokens(others)
     backend.post_processor = _post_processor(source, backend)
     settings = {key: source.settings[key] for key in KEPT_SETTINGS if key in source.settings}
     return Tokenizer(backend, settings | {"tokenizer_class": "PreTrainedTokenizerFast"}, source.special_tokens)
