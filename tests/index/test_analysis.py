@@ -1,5 +1,6 @@
 import pytest
 
+from corpusmith.index import analysis
 from corpusmith.index.analysis import Analyser, languages
 
 
@@ -45,3 +46,12 @@ def test_text_without_words_has_no_terms(text: str) -> None:
 @pytest.mark.parametrize("language", languages())
 def test_every_language_offered_can_be_analysed(language: str) -> None:
     assert len(terms("corpusmith", language)) == 1
+
+
+def test_words_are_forgotten_before_they_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "courts dismissed appeals because courts of appeal dismiss them"
+    whole = list(Analyser("english").terms(text))
+    monkeypatch.setattr(analysis, "MEMORY_WORDS", 3)
+    analyser = Analyser("english")
+    assert list(analyser.terms(text)) == whole
+    assert len(analyser._remembered) <= 3

@@ -5,7 +5,7 @@ Japanese, Thai and the like are indexed by overlapping pairs of characters, whic
 little against word segmentation (Lucene's CJK analysis does the same; Nie, Gao, Zhang & Zhou 2000, "On the use of
 words and n-grams for Chinese information retrieval"). Both live in one pattern, since domain texts mix scripts.
 
-A word is stemmed once however often it occurs: the surface forms met are remembered.
+A common word is stemmed once however often it occurs: the surface forms met last are remembered.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ UNSEGMENTED = (
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"  # Han
     "\uac00-\ud7af"  # Hangul: spaced, but its particles cling to the words
 )
-MEMORY_WORDS = 4_000_000
+MEMORY_WORDS = 2**16
+"""Words remembered at once, some 200 bytes each: a large corpus has millions, and the common ones come back at once."""
 
 
 class Analyser:
