@@ -63,7 +63,7 @@ class Memory:
         """What the process holds in a step other than training, but for the files that the step maps."""
         settled = 1 - math.exp(-self.tokens / BATCH_TOKENS["cpu"] / SETTLED_BATCHES)
         encoding = self.layer_bytes * (FIRST_BATCH + (ENCODING - FIRST_BATCH) * settled)
-        if step in ("base", "trained"):
+        if step in ("base", "trained", "sentences"):
             return self.resting() + encoding
         if step in ("choice", "evaluation"):
             return self.resting() + encoding + self.layer_bytes * LATE * settled + SEARCH_BYTES

@@ -114,6 +114,7 @@ def chain(work: Workspace) -> list[Step]:
     start = list(work.start_steps)
     trained_tokens = "vocabulary-tokens" if recipe.start.changes_vocabulary else "tokens"
     vectors = ["base", "trained"] if stages else ["base"]
+    sentences = ["sentences"] if recipe.search.sentences != 0 else []
 
     def step(
         name: str,
@@ -172,11 +173,29 @@ def chain(work: Workspace) -> list[Step]:
         parents = (trained_tokens, "heldout", *demonstration, stages[-1])
         steps.append(step("trained", "encode with it", prepare.make_trained, encoding, *parents, resumable=True))
     searching = {"search": options["search"], "lexical": options["lexical"]}
+    keeping = {"search": {"model": recipe.search.model, "candidates": recipe.search.candidates}} | {
+        "lexical": options["lexical"]
+    }
+    steps.append(step("kept", "choose the model", finish.make_kept, keeping, "heldout", *vectors))
+    if sentences:
+        parents = ("tokens", trained_tokens, *encoded[1:], "kept", *vectors)
+        steps.append(step("sentences", "encode sentences", finish.make_sentences, {}, *parents, resumable=True))
     return [
         *steps,
-        step("choice", "choose on held-out queries", finish.make_choice, searching, "heldout", *vectors),
+        step(
+            "choice",
+            "choose on held-out queries",
+            finish.make_choice,
+            searching,
+            "heldout",
+            "kept",
+            *sentences,
+            *vectors,
+        ),
         step("model", "export", finish.make_model, {}, "choice"),
-        step("index", "put together", finish.make_index, {}, "corpus", "lexical", "choice", "model", *vectors),
+        step(
+            "index", "put together", finish.make_index, {}, "corpus", "lexical", "choice", "model", *sentences, *vectors
+        ),
         step(
             "evaluation",
             "measure against the best start",
@@ -186,6 +205,7 @@ def chain(work: Workspace) -> list[Step]:
             "index",
             "model",
             *demonstration,
+            *sentences,
             *vectors,
         ),
     ]
