@@ -13,6 +13,7 @@ from corpusmith.corpus.read import encodable
 from corpusmith.disk import write_whole
 from corpusmith.errors import ArtefactError
 from corpusmith.evaluation.compare import DECIDING_MEASURE
+from corpusmith.index.search import SearchSettings
 from corpusmith.report import base as report
 from corpusmith.report import notation
 from corpusmith.report.html import write_report
@@ -229,8 +230,9 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _searches(work: Workspace) -> list[report.Search]:
-    """A few queries with what search as built finds for them."""
-    from corpusmith.search import load
+    """A few queries with what search as built finds for them; by what is open already, since a second copy of model and
+    index would need as much memory again."""
+    from corpusmith.search import Searcher
 
     if work.is_demonstration:
         queries = list(DEMONSTRATION_SEARCHES)
@@ -238,7 +240,10 @@ def _searches(work: Workspace) -> list[report.Search]:
         test = work.queries("test")
         known = [query.text for query in work.heldout.queries if query.part == "report"]
         queries = (list(test.queries.values()) if test else known)[:REPORT_SEARCHES]
-    searcher = load(work.folder)
+    model = work.choice["model"]
+    engine = work.engine(model)
+    engine.settings = SearchSettings(**work.choice["settings"])
+    searcher = Searcher(work.corpus, engine, work.retriever(model))
     return [
         {
             "query": query,
