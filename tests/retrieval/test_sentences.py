@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -5,64 +6,51 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.huggingface import load_checkpoint
 from corpusmith.retrieval.encoding import make_retriever
-from corpusmith.retrieval.sentences import LONGEST, SHORTEST, Sentences, encode_sentences
-from corpusmith.vocabulary.sentence_ends import sentence_ends
-from corpusmith.vocabulary.tokenizer import Tokenizer
+from corpusmith.retrieval.sentences import Sentences, encode_sentences
+
+TEXTS = [
+    "The court dismissed the appeal. It was late. Costs were awarded against the appellant.",
+    "",
+    "Fig. 3",
+    "One sentence without an end",
+]
 
 
-@pytest.fixture(scope="module")
-def checkpoint(base_model: Path) -> Checkpoint:
-    return load_checkpoint(str(base_model))
+def passages(texts: list[str]) -> Callable[[int, int], list[str]]:
+    return lambda start, stop: texts[start:stop]
 
 
-def of_tokens(tokenizer: Tokenizer, lengths: list[int]) -> np.ndarray:
-    """Sentences of so many tokens, the stop counted, end to end."""
-    stop = int(tokenizer.encode(["."])[0][-1])
-    word = int(tokenizer.encode(["the"])[0][0])
-    return np.array([token for length in lengths for token in [word] * (length - 1) + [stop]], dtype=np.uint32)
+def test_short_sentences_and_those_out_of_reach_are_left_out() -> None:
+    found = Sentences(passages(TEXTS), len(TEXTS), limit=100)
+    assert found.first.tolist() == [0, 2, 2, 2, 3]
+    assert found.between(0, 3) == [
+        "The court dismissed the appeal.",
+        "Costs were awarded against the appellant.",
+        "One sentence without an end",
+    ]
+    near = Sentences(passages(TEXTS), len(TEXTS), limit=6)
+    assert near.between(0, len(near)) == ["The court dismissed the appeal.", "One sentence without an end"]
 
 
-def test_stops_end_sentences_and_short_ones_go_with_the_next(checkpoint: Checkpoint) -> None:
-    passages = [of_tokens(checkpoint.tokenizer, lengths) for lengths in ([10, 3, 12, 9, 4], [5], [], [130, 20])]
-    found = Sentences(passages, checkpoint.tokenizer, limit=1000)
-    assert found.first.tolist() == [0, 4, 5, 5, 9]
-    lengths = [len(ids) for ids in found.tokens(0, len(found))]
-    assert lengths == [10, 15, 9, 4, 5, 43, 43, 44, 20]
-    assert [len(ids) for ids in found.tokens(3, 6)] == lengths[3:6]
-    assert found.tokens(4, 4) == []
-
-
-@given(st.lists(st.lists(st.integers(1, 150), max_size=8), max_size=6), st.integers(1, 300), st.data())
-def test_sentences_are_what_the_model_reads_cut_in_pieces(
-    checkpoint: Checkpoint, lengths: list[list[int]], limit: int, data: st.DataObject
-) -> None:
-    passages = [of_tokens(checkpoint.tokenizer, of_passage) for of_passage in lengths]
-    found = Sentences(passages, checkpoint.tokenizer, limit)
-    everything = found.tokens(0, len(found))
+@given(st.lists(st.lists(st.sampled_from(["a b c d e.", "no.", "f g h i", "x y z w v u."])).map(" ".join)), st.data())
+def test_any_part_is_what_all_of_them_have_there(texts: list[str], data: st.DataObject) -> None:
+    found = Sentences(passages(texts), len(texts), limit=12)
+    everything = found.between(0, len(found))
     assert len(everything) == len(found)
-    is_end = sentence_ends(checkpoint.tokenizer)
-    for number, passage in enumerate(passages):
-        parts = everything[found.first[number] : found.first[number + 1]]
-        assert np.concatenate([passage[:0], *parts]).tolist() == passage[:limit].tolist()
-        assert all(0 < len(part) <= LONGEST for part in parts)
-        assert all(len(part) >= SHORTEST for part in parts[:-1])
-        assert all(is_end[part[-1]] for part in parts[:-1] if len(part) < LONGEST // 2)
+    for text, start, stop in zip(texts, found.first, found.first[1:], strict=False):
+        assert all(sentence in text for sentence in everything[start:stop])
     start = data.draw(st.integers(0, len(found)))
     stop = data.draw(st.integers(start, len(found)))
-    part = found.tokens(start, stop)
-    assert [ids.tolist() for ids in part] == [ids.tolist() for ids in everything[start:stop]]
+    assert found.between(start, stop) == everything[start:stop]
 
 
-def test_vectors_are_those_of_the_sentences_alone(checkpoint: Checkpoint, sentences: list[str], tmp_path: Path) -> None:
-    retriever = make_retriever(checkpoint, "float32")
+def test_vectors_are_those_of_the_sentences_alone(base_model: Path, sentences: list[str], tmp_path: Path) -> None:
+    retriever = make_retriever(load_checkpoint(str(base_model)), "float32")
     texts = [" ".join(sentences[start : start + 3]) for start in range(0, 9, 3)]
-    found = Sentences(checkpoint.tokenizer.encode(texts), checkpoint.tokenizer, checkpoint.max_tokens)
+    found = Sentences(passages(texts), len(texts), limit=100)
     encode_sentences(found, retriever, tmp_path / "vectors.npy", None, tmp_path)
     vectors = np.load(tmp_path / "vectors.npy")
     assert vectors.dtype == np.float16
-    assert vectors.shape == (len(found), retriever.dimension)
-    alone = retriever.encode_tokens(len(found), found.tokens)
-    assert vectors == pytest.approx(alone, abs=1e-3)
+    assert vectors == pytest.approx(retriever.encode_documents(found.between(0, len(found))), abs=1e-3)

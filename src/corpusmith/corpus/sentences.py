@@ -61,7 +61,7 @@ def statements(text: str) -> list[str]:
     """Pieces that could each be said alone: the sentences, or runs of about a dozen words where stops are missing."""
     found = sentences(text)
     words = text.split()
-    if len(words) < 2 * RUN_WORDS * len(found):
+    if len(words) < 2 * RUN_WORDS * max(1, len(found)):
         return found
     parts = round(len(words) / RUN_WORDS)
     bounds = [len(words) * i // parts for i in range(parts + 1)]

@@ -15,8 +15,7 @@ from itertools import pairwise
 import numpy as np
 
 from corpusmith.corpus.shards import TokenShards
-from corpusmith.objective.spans import headings
-from corpusmith.vocabulary.sentence_ends import sentence_ends
+from corpusmith.objective.spans import headings, sentence_ends
 from corpusmith.vocabulary.tokenizer import Tokenizer
 
 TOKENS_AT_A_TIME = 2**20

@@ -9,14 +9,22 @@ from __future__ import annotations
 import numpy as np
 
 from corpusmith.corpus.shards import TokenShards
-from corpusmith.vocabulary.sentence_ends import sentence_ends
 from corpusmith.vocabulary.tokenizer import Tokenizer
 
+SENTENCE_ENDS = (".", "?", "!", "…", "。", "？", "！")
 LONGEST_HEADING = 64
 """Tokens beyond which a common beginning is text that was copied."""
 ROWS_AT_A_TIME = 65536
 SAMPLE = 256
 """Sentences from which their mean length is estimated."""
+
+
+def sentence_ends(tokenizer: Tokenizer) -> np.ndarray:
+    """`bool[size]`: tokens that end a sentence."""
+    is_end = np.zeros(tokenizer.size, dtype=bool)
+    is_end[[ids[-1] for ids in tokenizer.encode(SENTENCE_ENDS) if len(ids)]] = True
+    is_end[tokenizer.special_ids] = False
+    return is_end
 
 
 class SentenceSpans:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -21,9 +21,7 @@ from corpusmith.index.search import Candidates, SearchEngine, SearchSettings
 from corpusmith.index.sentences import FIRST, VECTORS
 from corpusmith.model.huggingface import export_checkpoint
 from corpusmith.pipeline.workspace import DEFAULT_SEARCH, QUICK_SEARCH, Workspace
-from corpusmith.retrieval.dense import tokenised
 from corpusmith.retrieval.sentences import Sentences, encode_sentences
-from corpusmith.vocabulary.tokenizer import SPECIAL_TOKENS
 
 CHOSEN_SETTINGS: dict[str, tuple[str, tuple[float, ...]]] = {
     "whitening": ("share of whitening", (0.0, 0.25, 0.5)),
@@ -55,14 +53,21 @@ def make_kept(work: Workspace, draft: Draft) -> None:
 def make_sentences(work: Workspace, draft: Draft) -> None:
     """Vectors of all passages' sentences by the model that was kept, and of what stands in collections instead."""
     step = work.kept["model"]
-    retriever, checkpoint, shards = work.retriever(step), work.checkpoint(step), work.shards_of(step)
-    texts = {f"{name}-": [text for _, text in made.masked] for name, made in work.collections.items()}
-    passages = {"": shards} | {name: tokenised(checkpoint.tokenizer, masked) for name, masked in texts.items()}
-    for name, tokens in passages.items():
-        sentences = Sentences(tokens, checkpoint.tokenizer, checkpoint.max_tokens - SPECIAL_TOKENS)
+    retriever, limit = work.retriever(step), work.checkpoint(step).max_tokens
+
+    def encode(name: str, texts: Callable[[int, int], Iterable[str]], number: int) -> int:
+        sentences = Sentences(texts, number, limit)
         save_array(draft.folder / f"{name}{FIRST}", sentences.first)
         encode_sentences(sentences, retriever, draft.folder / f"{name}{VECTORS}", work.watcher.advance, draft.scratch)
-        draft.facts["sentences"] = draft.facts.get("sentences", len(sentences))
+        return len(sentences)
+
+    def of_corpus(start: int, stop: int) -> Iterator[str]:
+        return (passage.text for passage in work.corpus.passages(start, stop))
+
+    draft.facts["sentences"] = encode("", of_corpus, work.corpus.n_passages)
+    for name, collection in work.collections.items():
+        masked = [text for _, text in collection.masked]
+        encode(f"{name}-", lambda start, stop, masked=masked: masked[start:stop], len(masked))  # type: ignore[misc]
 
 
 def make_choice(work: Workspace, draft: Draft) -> None:

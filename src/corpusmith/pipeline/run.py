@@ -178,7 +178,7 @@ def chain(work: Workspace) -> list[Step]:
     }
     steps.append(step("kept", "choose the model", finish.make_kept, keeping, "heldout", *vectors))
     if sentences:
-        parents = ("tokens", trained_tokens, *encoded[1:], "kept", *vectors)
+        parents = ("corpus", *encoded[1:], "kept", *vectors)
         steps.append(step("sentences", "encode sentences", finish.make_sentences, {}, *parents, resumable=True))
     return [
         *steps,

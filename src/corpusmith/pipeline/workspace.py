@@ -172,10 +172,6 @@ class Workspace:
         """Queries made from the corpus."""
         return Heldout.open(self.path("heldout"), self.corpus)
 
-    def shards_of(self, step: str) -> TokenShards:
-        """Every passage's word pieces in the vocabulary of the step "base" or "trained"."""
-        return self.shards if step == "base" else self.training_shards
-
     @cached_property
     def lexical(self) -> LexicalIndex:
         """BM25 over all passages."""

@@ -148,25 +148,12 @@ class DenseRetriever:
         encoded in the memory of one window.
         """
         rows = np.arange(len(shards)) if rows is None else rows
-        return self.encode_tokens(
-            len(rows), lambda start, stop: [shards[row] for row in rows[start:stop]], out, progress
-        )
-
-    def encode_tokens(
-        self,
-        total: int,
-        tokens_of: Callable[[int, int], list[np.ndarray]],
-        out: np.ndarray | None = None,
-        progress: Progress | None = None,
-    ) -> np.ndarray:
-        """`[N, D]` vectors of `total` tokenised documents or parts of them, which `tokens_of(start, stop)` gives
-        without special tokens; `out` as in `encode_shards`."""
         prompt = self._tokenizer.encode([self._document_prompt.rstrip()])[0]
 
-        def prompted(start: int, stop: int) -> list[np.ndarray]:
-            return [np.concatenate([prompt, ids]) for ids in tokens_of(start, stop)]
+        def tokens_of(start: int, stop: int) -> list[np.ndarray]:
+            return [np.concatenate([prompt, shards[row]]) for row in rows[start:stop]]
 
-        return self._encode_windows(total, prompted, out=out, progress=progress)
+        return self._encode_windows(len(rows), tokens_of, out=out, progress=progress)
 
     def _encode_windows(
         self,

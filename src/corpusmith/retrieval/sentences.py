@@ -1,71 +1,61 @@
-"""The sentences of tokenised passages, to be encoded one by one.
+"""The sentences of passages, to be encoded one by one.
 
-They are found by their tokens, so that nothing is read or tokenised again and every vocabulary and script has some:
-what ends with a token that ends sentences, taken together with the next where it is short, and cut evenly where it is
-long or where stops are missing. Only what the model reads of a passage counts.
+Titles and headings are left out: they are in the vector of the whole passage, and a sentence that they are put before
+says less by itself (docs/lab-notes.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from corpusmith.corpus.shards import TokenShards
+from corpusmith.corpus.clean import count_words
+from corpusmith.corpus.sentences import statements
 from corpusmith.retrieval.base import Progress
 from corpusmith.retrieval.dense import DenseRetriever
 from corpusmith.retrieval.vectors import encode_to_file
-from corpusmith.vocabulary.sentence_ends import sentence_ends
-from corpusmith.vocabulary.tokenizer import Tokenizer
 
-SHORTEST, LONGEST = 8, 64
-"""Tokens below which a sentence goes with the next, and above which it is cut."""
+SHORTEST_WORDS = 4
+"""A sentence of fewer words (a number, a name, an abbreviation that was taken for an end) says nothing by itself."""
 
 
 class Sentences:
     """Sentences of P passages, numbered end to end: those of passage p are `first[p]` to `first[p + 1]`, int64 [P+1].
 
     Args:
-        passages: token ids of each, without special tokens.
-        tokenizer: tells which tokens end a sentence.
-        limit: tokens of a passage that count.
+        texts: the texts of the passages from row `start` to `stop` (exclusive), without titles and headings.
+        number: P.
+        limit: sentences that begin behind so many words of a passage are left out.
     """
 
-    def __init__(self, passages: TokenShards | Sequence[np.ndarray], tokenizer: Tokenizer, limit: int) -> None:
-        self._passages, self._is_end, self._limit = passages, sentence_ends(tokenizer), limit
-        counts = [len(self._stops(passage)) for passage in range(len(passages))]
-        self.first = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+    def __init__(self, texts: Callable[[int, int], Iterable[str]], number: int, limit: int) -> None:
+        self._texts, self._limit = texts, limit
+        counts = np.fromiter((sum(1 for _ in self._of(text)) for text in texts(0, number)), np.int64, number)
+        self.first = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
 
     def __len__(self) -> int:
         return int(self.first[-1])
 
-    def tokens(self, start: int, stop: int) -> list[np.ndarray]:
-        """The token ids of the sentences from number `start` to `stop` (exclusive)."""
+    def between(self, start: int, stop: int) -> list[str]:
+        """The sentences from number `start` to `stop` (exclusive)."""
         if stop <= start:
             return []
-        first, last = np.searchsorted(self.first, [start, stop - 1], side="right").tolist()
-        found: list[np.ndarray] = []
-        for passage in range(first - 1, last):
-            found += np.split(self._read(passage), self._stops(passage)[:-1])
-        skipped = start - int(self.first[first - 1])
-        return [part for part in found if len(part)][skipped : skipped + stop - start]
+        begin, end = np.searchsorted(self.first, [start, stop - 1], side="right").tolist()
+        found = chain.from_iterable(map(self._of, self._texts(begin - 1, end)))
+        return list(found)[start - int(self.first[begin - 1]) :][: stop - start]
 
-    def _read(self, passage: int) -> np.ndarray:
-        return self._passages[passage][: self._limit]
-
-    def _stops(self, passage: int) -> list[int]:
-        """Where the sentences of a passage end; none of an empty one."""
-        tokens = self._read(passage)
-        stops: list[int] = []
-        start = 0
-        for end in [*(np.flatnonzero(self._is_end[tokens]) + 1).tolist(), len(tokens)]:
-            if end - start < SHORTEST and end < len(tokens):
-                continue
-            parts = -(-(end - start) // LONGEST)
-            stops += [start + (end - start) * part // parts for part in range(1, parts + 1)]
-            start = end
-        return stops
+    def _of(self, text: str) -> Iterator[str]:
+        words = 0
+        for sentence in statements(text):
+            if words >= self._limit:
+                return
+            count = count_words(sentence)
+            words += count
+            if count >= SHORTEST_WORDS:
+                yield sentence
 
 
 def encode_sentences(
@@ -75,7 +65,7 @@ def encode_sentences(
     passages, and to choose the best of a few half the bits are enough. An interrupted call goes on where it was."""
 
     def fill(start: int, stop: int, out: np.ndarray, progress: Progress) -> None:
-        retriever.encode_tokens(stop - start, lambda a, b: sentences.tokens(start + a, start + b), out, progress)
+        out[:] = retriever.encode_documents(sentences.between(start, stop), progress)
 
     key = retriever.backend.arithmetic
     encode_to_file(path, len(sentences), retriever.dimension, fill, progress, key, scratch, np.float16)
