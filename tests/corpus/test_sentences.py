@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpusmith.corpus.sentences import sentence_spans, sentences
+from corpusmith.corpus.sentences import sentence_spans, sentences, statements
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,7 @@ def test_repetitive_text_takes_time_linear_in_its_length(pattern):
     """Anything quadratic would take hours here."""
     text = pattern * 300_000
     assert "".join("".join(sentences(text)).split()) == "".join(text.split())
+
+
+def test_a_text_without_words_has_no_statements() -> None:
+    assert statements("") == statements(" \n") == []

@@ -3,8 +3,8 @@
 Cleaning is conservative: it removes what no reader sees (control and zero-width characters, soft hyphens, doubled
 spaces) and what no reader needs (the page header printed on every page), and touches nothing else, because a language
 model can learn from untidy prose but not from missing prose. Whole documents are left out only where there is nothing
-to search for, always with a reason. Every pattern runs in time linear in the text: a 50 MB line is a document too. Each
-begins with a set of characters, by which Python's `re` passes over the rest of a text at several times the speed.
+to search for, always with a reason. Every pattern runs in time linear in the text: a 50 MB line is a document too.
+What is sought to be removed begins with a character or a set, by which `re` passes over other text much faster.
 
 A word is what space separates; in scripts written without spaces it is one Chinese or Japanese character, or four
 characters of Thai, Lao, Khmer or Burmese. Runs of over 50 characters (addresses, formulas, encoded data) count as

@@ -195,7 +195,6 @@ def make_evaluation(work: Workspace, draft: Draft) -> None:
 def _systems(work: Workspace, collection: str | None) -> list[System]:
     """Starting points, the trained model, and search as built."""
     base = _engine(work, "base", collection)
-    built = SearchSettings(**work.choice["settings"])
     systems = [
         System("bm25", "BM25", base, "lexical", PLAIN_FUSION, True),
         System("base", f"base model ({work.base.name})", base, "dense", PLAIN_FUSION, True),
@@ -209,5 +208,5 @@ def _systems(work: Workspace, collection: str | None) -> list[System]:
         systems.append(System("adapted", name, trained, "dense", PLAIN_FUSION, False))
         systems.append(System("adapted-fusion", f"BM25 + {name}", trained, "fused", PLAIN_FUSION, False))
         final = trained if kept else base
-    systems.append(System("built", "search as built", final, "fused", built, False))
+    systems.append(System("built", "search as built", final, "fused", work.chosen_search, False))
     return systems

@@ -13,7 +13,6 @@ from corpusmith.corpus.read import encodable
 from corpusmith.disk import write_whole
 from corpusmith.errors import ArtefactError
 from corpusmith.evaluation.compare import DECIDING_MEASURE
-from corpusmith.index.search import SearchSettings
 from corpusmith.report import base as report
 from corpusmith.report import notation
 from corpusmith.report.html import write_report
@@ -242,7 +241,7 @@ def _searches(work: Workspace) -> list[report.Search]:
         queries = (list(test.queries.values()) if test else known)[:REPORT_SEARCHES]
     model = work.choice["model"]
     engine = work.engine(model)
-    engine.settings = SearchSettings(**work.choice["settings"])
+    engine.settings = work.chosen_search
     searcher = Searcher(work.corpus, engine, work.retriever(model))
     return [
         {

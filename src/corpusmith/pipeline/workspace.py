@@ -271,6 +271,11 @@ class Workspace:
         """What the step "choice" wrote."""
         return json.loads((self.path("choice") / "choice.json").read_text(encoding="utf-8"))
 
+    @property
+    def chosen_search(self) -> SearchSettings:
+        """The settings of search that the step "choice" wrote."""
+        return SearchSettings(**self.choice["settings"])
+
     @cached_property
     def excluded_documents(self) -> np.ndarray:
         """Documents that give no training pairs, since held-out or demonstration queries are made from them."""

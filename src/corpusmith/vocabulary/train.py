@@ -67,8 +67,7 @@ def train_tokenizer(
     """
     backend = frame(options, source)
     specials = _special_tokens(source, needs_unknown=options.algorithm in ("wordpiece", "unigram"))
-    added = sorted(source.backend.get_added_tokens_decoder().items())
-    others = [token for number, token in added if number not in source.special_ids]
+    others = _other_added_tokens(source)
     names = [token.content for token in (*specials, *others)]
     unknown = source.special_tokens.get("unk", specials[-1].content)
     room = options.size - len(names)
@@ -159,6 +158,12 @@ def _special_tokens(source: Tokenizer, needs_unknown: bool) -> list[AddedToken]:
         text = "[UNK]" if source.special_tokens["cls"].startswith("[") else "<unk>"
         tokens.append(AddedToken(text, special=True, normalized=False))
     return tokens
+
+
+def _other_added_tokens(source: Tokenizer) -> list[AddedToken]:
+    """What somebody added to the base that is no special token, in the order of the ids."""
+    added = sorted(source.backend.get_added_tokens_decoder().items())
+    return [token for number, token in added if number not in source.special_ids]
 
 
 def _alphabet(
