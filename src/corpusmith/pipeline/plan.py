@@ -82,6 +82,7 @@ def make_plan(
     passages = tokens * a_token / PASSAGE_BYTES
     vectors = int(passages) * work.base.dimension * 4
     trained_vectors = int(passages) * trained.config.hidden_size * 4
+    sentences = anew / SENTENCE_TOKENS if sentences_share(recipe) else 0.0
     made = min(recipe.heldout.queries, int(recipe.heldout.share * passages))
     looking = late_share(work, made, passages) * anew / speed * dearer
     seconds = {
@@ -104,7 +105,7 @@ def make_plan(
         "lexical": tokens * 4,
         "base": vectors,
         "trained": trained_vectors,
-        "sentences": anew / SENTENCE_TOKENS * trained.config.hidden_size * 2,
+        "sentences": sentences * trained.config.hidden_size * 2,
         "vocabulary": trained.parameter_count() * 4,
         "vocabulary-tokens": anew * 2,
         "growth": trained.parameter_count() * 4,
@@ -115,7 +116,7 @@ def make_plan(
     training_speed = speed / dearer / TRAINING_COST
     plan: list[PlannedStep] = []
     resident = environment.resident_memory_bytes()
-    memory = Memory(whole.config, whole.parameter_count(), tokens, passages, resident)
+    memory = Memory(whole.config, whole.parameter_count(), tokens, passages, sentences, resident)
     untrained = held = memory.resting()  # freed memory is kept: it never falls from one step to the next
     for step in steps:
         planned: PlannedStep = {
@@ -131,7 +132,7 @@ def make_plan(
             continue
         if step.name in work.start_steps:
             grown = resident + BYTES_A_PARAMETER * trained.parameter_count()
-            memory = Memory(trained.config, trained.parameter_count(), tokens, passages, grown)
+            memory = Memory(trained.config, trained.parameter_count(), tokens, passages, sentences, grown)
         if step.name == "growth":
             planned["note"] += _stacking(recipe, trained, left, training_speed)
         if step.name in stages:
