@@ -80,3 +80,8 @@ def test_shares_and_changes_are_percentages():
 )
 def test_what_is_not_a_number_is_said_to_be_missing(write):
     assert write(float("nan")) == notation.MISSING
+
+
+@pytest.mark.parametrize(("value", "expected"), [(0.034, "+3.4%"), (-0.034, "-3.4%"), (-1e-5, "+0.0%"), (None, "n/a")])
+def test_a_change_that_rounds_to_none_has_no_minus(value, expected):
+    assert notation.change(value) == expected

@@ -165,7 +165,7 @@ def _vocabulary(work: Workspace) -> list[str]:
         now = tokens.cost["tokens"]
         sentences.append(
             f"The vocabulary has {entries:,} entries and cuts the passages into {now:,.0f} tokens instead of "
-            f"{was:,.0f} ({now / max(was, 1) - 1:+.1%})."
+            f"{was:,.0f} ({now / max(was, 1) - 1:+z.1%})."
         )
     note = tokens.facts.get("note")
     return [*sentences, note] if note else sentences

@@ -65,7 +65,7 @@ def share(value: float | None) -> str:
 
 def change(value: float | None) -> str:
     """What a number became more or less by, in percent, with its sign."""
-    return f"{value:+.1%}" if _known(value) else MISSING
+    return f"{value:+z.1%}" if _known(value) else MISSING
 
 
 def rate(value: float | None) -> str:
