@@ -14,7 +14,8 @@ TEXTS = [
     "The court dismissed the appeal. It was late. Costs were awarded against the appellant.",
     "",
     "Fig. 3",
-    "One sentence without an end",
+    "One sentence, alone in its passage.",
+    "The claim was allowed in part. This sentence has no end",
 ]
 
 
@@ -22,16 +23,17 @@ def passages(texts: list[str]) -> Callable[[int, int], list[str]]:
     return lambda start, stop: texts[start:stop]
 
 
-def test_short_sentences_and_those_out_of_reach_are_left_out() -> None:
+def test_short_single_and_distant_sentences_are_left_out() -> None:
     found = Sentences(passages(TEXTS), len(TEXTS), limit=100)
-    assert found.first.tolist() == [0, 2, 2, 2, 3]
-    assert found.between(0, 3) == [
+    assert found.first.tolist() == [0, 2, 2, 2, 2, 4]
+    assert found.between(0, 4) == [
         "The court dismissed the appeal.",
         "Costs were awarded against the appellant.",
-        "One sentence without an end",
+        "The claim was allowed in part.",
+        "This sentence has no end",
     ]
-    near = Sentences(passages(TEXTS), len(TEXTS), limit=6)
-    assert near.between(0, len(near)) == ["The court dismissed the appeal.", "One sentence without an end"]
+    near = Sentences(passages(TEXTS), len(TEXTS), limit=8)
+    assert near.between(0, len(near)) == ["The claim was allowed in part.", "This sentence has no end"]
 
 
 @given(st.lists(st.lists(st.sampled_from(["a b c d e.", "no.", "f g h i", "x y z w v u."])).map(" ".join)), st.data())

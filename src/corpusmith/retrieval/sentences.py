@@ -6,7 +6,7 @@ says less by itself (docs/lab-notes.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import chain
 from pathlib import Path
 
@@ -24,6 +24,7 @@ SHORTEST_WORDS = 4
 
 class Sentences:
     """Sentences of P passages, numbered end to end: those of passage p are `first[p]` to `first[p + 1]`, int64 [P+1].
+    A passage of a single one has none: it is what the passage says.
 
     Args:
         texts: the texts of the passages from row `start` to `stop` (exclusive), without titles and headings.
@@ -33,7 +34,7 @@ class Sentences:
 
     def __init__(self, texts: Callable[[int, int], Iterable[str]], number: int, limit: int) -> None:
         self._texts, self._limit = texts, limit
-        counts = np.fromiter((sum(1 for _ in self._of(text)) for text in texts(0, number)), np.int64, number)
+        counts = np.fromiter((len(self._of(text)) for text in texts(0, number)), np.int64, number)
         self.first = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
 
     def __len__(self) -> int:
@@ -47,15 +48,16 @@ class Sentences:
         found = chain.from_iterable(map(self._of, self._texts(begin - 1, end)))
         return list(found)[start - int(self.first[begin - 1]) :][: stop - start]
 
-    def _of(self, text: str) -> Iterator[str]:
-        words = 0
+    def _of(self, text: str) -> list[str]:
+        found, words = [], 0
         for sentence in statements(text):
             if words >= self._limit:
-                return
+                break
             count = count_words(sentence)
             words += count
             if count >= SHORTEST_WORDS:
-                yield sentence
+                found.append(sentence)
+        return found if len(found) > 1 else []
 
 
 def encode_sentences(
