@@ -150,7 +150,7 @@ def test_a_shape_that_the_base_has_is_no_other_shape(base_model: Path, documents
     assert read_recipe(tmp_path / "recipe.toml") == settled
 
 
-def test_a_vocabulary_of_another_language_is_replaced_and_a_familiar_one_kept(
+def test_a_vocabulary_of_another_language_is_extended_and_a_familiar_one_kept(
     documents: Path, sentences: list[str], tmp_path: Path
 ) -> None:
     minilm = load_checkpoint("all-MiniLM-L6-v2")
@@ -163,7 +163,7 @@ def test_a_vocabulary_of_another_language_is_replaced_and_a_familiar_one_kept(
         name: decide_vocabulary(AutoConfig(), recipe, [tmp_path / f"{name}.txt"], minilm)[0].kind
         for name in ("laws", "plain")
     }
-    assert chosen == {"laws": "replace", "plain": "keep"}
+    assert chosen == {"laws": "extend", "plain": "keep"}
 
 
 def test_a_corpus_too_small_to_learn_pieces_from_keeps_its_vocabulary(tmp_path: Path) -> None:

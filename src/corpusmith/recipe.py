@@ -29,7 +29,7 @@ from corpusmith.retrieval.pairs import PairsConfig
 from corpusmith.training.budget import BudgetConfig
 from corpusmith.training.config import TrainingConfig
 from corpusmith.vocabulary.config import AutoConfig, KeepConfig, VocabularyConfig
-from corpusmith.vocabulary.transfer.config import FocusConfig, TransferConfig
+from corpusmith.vocabulary.transfer.config import SubwordConfig, TransferConfig
 
 DEFAULT_PRESET = "default"
 
@@ -51,7 +51,7 @@ class StartConfig(Config):
 
     vocabulary: VocabularyConfig = KeepConfig()
     """What becomes of the base's vocabulary; `kind` selects it."""
-    transfer: TransferConfig = FocusConfig()
+    transfer: TransferConfig = SubwordConfig()
     """How the pieces of another vocabulary get their vectors; `kind` selects it."""
     layers: int | None = Field(default=None, ge=1, le=1000)
     """Layers wanted; the base's unless given."""

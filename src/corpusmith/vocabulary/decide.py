@@ -6,8 +6,10 @@ Pieces are learned from every second document of a sample and measured on the ot
    and a byte-level one takes its place, which knows every text. Tokens a word say nothing there: an unknown word is one
    token.
 2. How large the corpus is: below `LEAST_WORDS` what is learned from it is noise.
-3. How many tokens a word takes, and what share of the tokens other pieces save. A byte-level base is replaced by
-   byte-level pieces again, so that it goes on knowing every text.
+3. What share of the tokens more pieces save.
+
+A vocabulary that knows the words is never replaced: with the training of some minutes the extended one was as good as
+the base's, also on German law under an English base, and every way of replacing it worse (docs/lab-notes.md).
 
 How far the corpus is from general text is told beside and decides nothing: a far corpus in familiar words needs other
 training and not other pieces.
@@ -33,8 +35,6 @@ from corpusmith.vocabulary.transfer.correspondence import matching_pieces
 LEAST_SAVED = 0.1
 """Share of the tokens that other pieces must save, or the vocabulary stays: what is saved is soon less than what new
 vectors must learn."""
-MANY_TOKENS_A_WORD = 2.0
-"""From here on the base's vocabulary is another language's, and little of it is worth keeping."""
 MOST_UNKNOWN = 0.02
 """From this share of unknown words on a vocabulary lacks a script, and not a rare sign here and there."""
 LEAST_WORDS = 50_000
@@ -42,7 +42,7 @@ LEAST_WORDS = 50_000
 from, and the whole corpus is read in minutes with the old ones. Our judgement, from no measurement."""
 MOSTLY_UNKNOWN = 0.5
 """From this share of unknown words on even a smaller corpus gets another vocabulary: with its own it has no meaning."""
-EXTENDED, REPLACED, BYTE_LEVEL = ExtendConfig(), ReplaceConfig(), ReplaceConfig(algorithm="bpe")
+EXTENDED, BYTE_LEVEL = ExtendConfig(), ReplaceConfig(algorithm="bpe")
 """What is decided among, beside keeping the vocabulary."""
 
 
@@ -133,13 +133,9 @@ def decide(learner: Learner) -> Decision:
     if words < LEAST_WORDS:
         why = [f"about {_rounded(words)} words are fewer than the {LEAST_WORDS:,} that new pieces are learned from"]
         return _decision(learner, KeepConfig(), alone, [*why, *_known(alone), _corpus(alone)])
-    replacing = BYTE_LEVEL if learner.base.kind == "BPE" else REPLACED
-    report = learner.measure({"extend": EXTENDED, "replace": replacing})
-    extended, replaced = report.gains
-    why = [*_known(report), _corpus(report)]
-    why += [_gain(learner, extended, EXTENDED), _gain(learner, replaced, replacing)]
-    if (base.tokens_per_word or 0.0) >= MANY_TOKENS_A_WORD and replaced.saved >= LEAST_SAVED:
-        return _decision(learner, replacing, report, why)
+    report = learner.measure({"extend": EXTENDED})
+    (extended,) = report.gains
+    why = [*_known(report), _corpus(report), _gain(learner, extended, EXTENDED)]
     if extended.saved >= LEAST_SAVED:
         return _decision(learner, EXTENDED, report, why)
     return _decision(learner, KeepConfig(), report, [*why, f"less than {LEAST_SAVED:.0%} is too little to learn them"])

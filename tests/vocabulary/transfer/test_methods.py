@@ -74,12 +74,6 @@ def test_subword_vectors_are_plain_means_of_the_old_pieces(given: TransferInput)
         np.testing.assert_allclose(vectors[number], given.vectors[ids].mean(axis=0), atol=1e-6)
 
 
-def test_pieces_that_no_old_piece_spells_get_the_mean(makers: Any, old_words: Tokenizer) -> None:
-    given = TransferInput(makers.checkpoint(old_words), makers.word_piece(["漢"]), [], np.random.default_rng(0))
-    mean = given.vectors[ordinary_ids(old_words)].mean(axis=0)
-    np.testing.assert_allclose(build_transfer(SubwordConfig()).embed(given)[5], mean, atol=1e-6)
-
-
 def test_ofa_makes_new_pieces_of_the_leading_directions_alone(given: TransferInput) -> None:
     rows = new_rows(given)
     whole = build_transfer(OfaConfig(fewest=1, dimensions=8)).embed(given)[rows]

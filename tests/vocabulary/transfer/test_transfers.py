@@ -102,6 +102,17 @@ def test_without_a_corpus_there_are_vectors_all_the_same(config: Any, given: Tra
         np.testing.assert_array_equal(vectors, build_transfer(SubwordConfig()).embed(given))
 
 
+@pytest.mark.parametrize("config", MIXING, ids=name)
+def test_pieces_of_a_script_that_the_base_never_saw_are_told_apart(config: Any, makers: Any) -> None:
+    unseen = ["ሰው", "ልጅ", "ሁሉ", "ነጻ"]
+    source = makers.checkpoint(makers.word_piece(["cow", "horse", "sheep", "goat"]))
+    target = makers.word_piece(["cow", "horse", *unseen])
+    given = TransferInput(source, target, [], np.random.default_rng(0))
+    vectors = build_transfer(config).embed(given)[[target.backend.token_to_id(word) for word in unseen]]
+    apart = np.linalg.norm(vectors[:, None] - vectors[None], axis=2) + np.eye(len(unseen))
+    assert apart.min() > 0.1 * np.linalg.norm(given.vectors, axis=1).mean()
+
+
 COMPANY = [
     WechselConfig(dimensions=6, neighbours=3),
     FocusConfig(dimensions=6),

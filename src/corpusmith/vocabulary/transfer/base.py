@@ -17,7 +17,7 @@ import numpy as np
 
 from corpusmith.vocabulary.tokenizer import Tokenizer
 from corpusmith.vocabulary.transfer.correspondence import ordinary_ids
-from corpusmith.vocabulary.transfer.mixtures import mix
+from corpusmith.vocabulary.transfer.mixtures import drawn, is_empty, mix
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -66,8 +66,8 @@ class MixingTransfer(EmbeddingTransfer):
 
     @abstractmethod
     def weights(self, given: TransferInput) -> csr_array:
-        """`float64[V', V]`: rows that sum to 1, or are empty where nothing is known of a piece; it then gets the mean
-        of all pieces."""
+        """`float64[V', V]`: rows that sum to 1, or are empty where nothing is known of a piece: its vector is then
+        drawn, spread as the old ones are, and its bias the mean of all."""
 
     def embed(self, given: TransferInput) -> np.ndarray:
         """The means by those weights."""
@@ -75,4 +75,14 @@ class MixingTransfer(EmbeddingTransfer):
 
     def mixed(self, weights: csr_array, given: TransferInput) -> np.ndarray:
         """`float32[V', D]`, the old vectors mixed."""
-        return mix(weights, given.vectors, ordinary_ids(given.source.tokenizer))
+        return mix_or_draw(weights, given.vectors, given)
+
+
+def mix_or_draw(weights: csr_array, old: np.ndarray, given: TransferInput) -> np.ndarray:
+    """`float32[V', D]`, the old vectors mixed, and drawn where a row has no weight: new pieces of which nothing is
+    known (all of a script that the old tokenizer never saw) must not all be one."""
+    ordinary = ordinary_ids(given.source.tokenizer)
+    vectors, unknown = mix(weights, old, ordinary), is_empty(weights)
+    if unknown.any():
+        vectors[unknown] = drawn(old[ordinary], int(unknown.sum()), 1.0, given.rng)
+    return vectors

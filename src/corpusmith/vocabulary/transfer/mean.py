@@ -26,6 +26,7 @@ import numpy as np
 from corpusmith.vocabulary.transfer.base import EmbeddingTransfer, TransferInput
 from corpusmith.vocabulary.transfer.config import MeanConfig
 from corpusmith.vocabulary.transfer.correspondence import matching_pieces, ordinary_ids
+from corpusmith.vocabulary.transfer.mixtures import drawn
 
 
 class MeanVector(EmbeddingTransfer):
@@ -37,12 +38,7 @@ class MeanVector(EmbeddingTransfer):
     def embed(self, given: TransferInput) -> np.ndarray:
         """The mean or draws, and copies of what is shared."""
         same = matching_pieces(given.source.tokenizer, given.target)
-        old = given.vectors[ordinary_ids(given.source.tokenizer)].astype(np.float64)
-        vectors = np.repeat(old.mean(axis=0)[None], given.target.size, axis=0)
-        if self.config.covariance > 0:
-            # With X - mu = Q R, rows g R / sqrt(n) have the covariance of X where g ~ N(0, I).
-            spread = np.linalg.qr(old - old.mean(axis=0), mode="r") * np.sqrt(self.config.covariance / len(old))
-            vectors += given.rng.standard_normal((len(vectors), len(spread))) @ spread
-        vectors = vectors.astype(np.float32)
+        old = given.vectors[ordinary_ids(given.source.tokenizer)]
+        vectors = drawn(old, given.target.size, self.config.covariance, given.rng).astype(np.float32)
         vectors[same >= 0] = given.vectors[same[same >= 0]]
         return vectors

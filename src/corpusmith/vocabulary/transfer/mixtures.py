@@ -16,6 +16,18 @@ def mix(weights: csr_array, values: np.ndarray, ordinary: np.ndarray) -> np.ndar
     return mixed.astype(values.dtype)
 
 
+def drawn(old: np.ndarray, number: int, covariance: float, rng: np.random.Generator) -> np.ndarray:
+    """`float64[number, D]` around the mean of the old vectors `[V, D]`, spread as they are, times `covariance`."""
+    old = old.astype(np.float64)
+    middle = old.mean(axis=0)
+    vectors = np.repeat(middle[None], number, axis=0)
+    if covariance > 0:
+        # With X - mu = Q R, rows g R / sqrt(n) have the covariance of X where g ~ N(0, I).
+        spread = np.linalg.qr(old - middle, mode="r") * np.sqrt(covariance / len(old))
+        vectors += rng.standard_normal((number, len(spread))) @ spread
+    return vectors
+
+
 def is_empty(weights: csr_array) -> np.ndarray:
     """`bool[V']`, which rows have no weight."""
     return np.diff(weights.indptr) == 0

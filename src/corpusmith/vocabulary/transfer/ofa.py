@@ -26,10 +26,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 
-from corpusmith.vocabulary.transfer.base import MixingTransfer, TransferInput
+from corpusmith.vocabulary.transfer.base import MixingTransfer, TransferInput, mix_or_draw
 from corpusmith.vocabulary.transfer.config import OfaConfig
-from corpusmith.vocabulary.transfer.correspondence import matching_pieces, ordinary_ids
-from corpusmith.vocabulary.transfer.mixtures import copied, filled, mix
+from corpusmith.vocabulary.transfer.correspondence import matching_pieces
+from corpusmith.vocabulary.transfer.mixtures import copied, filled
 from corpusmith.vocabulary.transfer.subword import completed
 from corpusmith.vocabulary.transfer.wechsel import neighbour_weights
 
@@ -48,7 +48,7 @@ class Ofa(MixingTransfer):
     def mixed(self, weights: csr_array, given: TransferInput) -> np.ndarray:
         """`float32[V', D]`, mixed of what the leading directions leave of the old vectors."""
         old = given.vectors
-        vectors = mix(weights, leading(old, self.config.rank), ordinary_ids(given.source.tokenizer))
+        vectors = mix_or_draw(weights, leading(old, self.config.rank), given)
         same = matching_pieces(given.source.tokenizer, given.target)
         vectors[same >= 0] = old[same[same >= 0]]
         return vectors

@@ -8,7 +8,7 @@ seconds, and is what the other transfers fall back on where the corpus tells the
 
 Where we depart from the paper or it is silent:
 - The paper adds whole words; pieces inside words are cut as said above.
-- Pieces of which the old tokenizer knows nothing get the mean of all old vectors.
+- Pieces of which the old tokenizer knows nothing are drawn around the mean of all old vectors, spread as these are.
 
 Example:
     >>> carried = carry(checkpoint, target, build_transfer(SubwordConfig()), texts, np.random.default_rng(0))
