@@ -8,8 +8,8 @@ Pieces are learned from every second document of a sample and measured on the ot
 2. How large the corpus is: below `LEAST_WORDS` what is learned from it is noise.
 3. What share of the tokens more pieces save.
 
-A vocabulary that knows the words is never replaced: with the training of some minutes the extended one was as good as
-the base's, also on German law under an English base, and every way of replacing it worse (docs/lab-notes.md).
+A vocabulary that knows the words is never replaced: after some minutes of training search with an extended one was as
+good as with the base's, also on German law under an English base, and worse with every replaced one (docs/lab-notes.md).
 
 How far the corpus is from general text is told beside and decides nothing: a far corpus in familiar words needs other
 training and not other pieces.
