@@ -98,6 +98,7 @@ def test_a_build_leaves_model_index_report_and_a_whole_chain(built: Path) -> Non
     for name in ("report.html", "summary.json", "recipe.toml"):
         assert (built / name).stat().st_size > 0
     names = {"corpus", "tokens", "heldout", "lexical", "base", "pairs", "stage-1", "trained", "choice", "model"}
+    names |= {"kept", "sentences"}
     assert set(digests(built)) == names | {"index", "evaluation"}
     for name in names - {"model"}:
         open_artefact(built / "steps" / name, name)

@@ -29,6 +29,7 @@ from corpusmith.evaluation.beir import read_beir
 from corpusmith.evaluation.compare import DECIDING_MEASURE, System, run_systems
 from corpusmith.evaluation.significance import bootstrap_interval, paired_randomisation
 from corpusmith.index.search import SearchSettings
+from corpusmith.index.sentences import SentenceIndex
 from corpusmith.pipeline.workspace import DEFAULT_SEARCH
 from corpusmith.retrieval.base import PADDING
 from corpusmith.retrieval.late_interaction import LateInteraction
@@ -48,6 +49,8 @@ SETTINGS = (
     *(PLAIN.model_copy(update={"feedback": 0.25, "smoothing": 0.2, "late": late}) for late in (1.0, 2.0)),
     *(PLAIN.model_copy(update={"whitening": share}) for share in (0.25, 0.5)),
     *(DEFAULT_SEARCH.model_copy(update={"whitening": share}) for share in (0.25, 0.5)),
+    *(PLAIN.model_copy(update={"sentences": share}) for share in (0.25, 0.5, 0.75)),
+    *(DEFAULT_SEARCH.model_copy(update={"sentences": share}) for share in (0.25, 0.5, 0.75)),
 )
 SEED = 0
 
@@ -110,6 +113,7 @@ def measure_settings(built: Path, query_set: QuerySet) -> dict:
     engine = searcher.engine
     assert engine.late is not None
     engine.late = Remembered(engine.late)  # type: ignore[assignment]
+    engine.sentences = SentenceIndex.open(built / "steps" / "sentences")
     systems = [System(named(setting), "", engine, "fused", setting, True) for setting in SETTINGS]
     values = run_systems(systems, query_set, searcher.corpus.document_ids)
     plain = values[named(PLAIN)].values[DECIDING_MEASURE]
@@ -130,7 +134,8 @@ def measure_settings(built: Path, query_set: QuerySet) -> dict:
 
 def named(setting: SearchSettings) -> str:
     """What a setting changes about search, in words."""
-    shown = {name: getattr(setting, name) for name in ("whitening", "weight", "feedback", "smoothing", "late")}
+    names = ("whitening", "weight", "sentences", "feedback", "smoothing", "late")
+    shown = {name: getattr(setting, name) for name in names}
     depth = f" of {setting.late_depth}" if setting.late else ""
     return ", ".join(f"{name} {value}" for name, value in shown.items() if value or name == "weight") + depth
 

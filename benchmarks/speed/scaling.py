@@ -53,6 +53,8 @@ STEPS = {
     REAL: f"encode, {REAL_ENCODER}",
     "pairs": "training pairs, teacher",
     "batches": "plan an epoch's batches",
+    "kept": "choose the model",
+    "sentences": "encode sentences, one layer, 32 tokens",
     "choice": "choose settings",
     "index": "save dense index",
     "evaluation": "evaluate",

@@ -14,6 +14,7 @@ from corpusmith.errors import ArtefactError, EvaluationError
 from corpusmith.index.dense import DenseIndex
 from corpusmith.index.lexical import LexicalIndex
 from corpusmith.index.search import Mode, SearchEngine, SearchSettings
+from corpusmith.index.sentences import SentenceIndex
 from corpusmith.model.arithmetic import best_device
 from corpusmith.model.huggingface import load_checkpoint
 from corpusmith.retrieval.encoding import Encoding, make_retriever
@@ -70,7 +71,7 @@ class Searcher:
         """
         from corpusmith.evaluation.compare import System, compare
 
-        off = dict.fromkeys(("whitening", "feedback", "smoothing", "late"), 0.0)
+        off = dict.fromkeys(("whitening", "sentences", "feedback", "smoothing", "late"), 0.0)
         plain = self.engine.settings.model_copy(update={"weight": 0.5, **off})
         systems = [
             System("bm25", "BM25", self.engine, "lexical", plain, True),
@@ -119,5 +120,6 @@ def load(folder: str | Path) -> Searcher:
         corpus.passage_documents,
         settings,
         LateInteraction(retriever, corpus.contents_at),
+        SentenceIndex.open(index / "sentences") if settings.sentences > 0 else None,
     )
     return Searcher(corpus, engine, retriever)

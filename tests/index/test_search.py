@@ -9,6 +9,7 @@ import pytest
 from corpusmith.index.dense import DenseIndex
 from corpusmith.index.lexical import LexicalIndex
 from corpusmith.index.search import FUSIONS, SearchEngine, SearchSettings
+from corpusmith.index.sentences import SentenceIndex
 
 TOPICS = {"car": 0, "automobile": 0, "engine": 1, "motor": 1, "cake": 2, "flour": 2, "river": 3, "stream": 3}
 PASSAGES = [
@@ -224,13 +225,21 @@ def test_candidates_found_without_whitening_are_searched_anew_where_settings_ask
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"feedback": 0.5}, {"whitening": 0.5, "feedback": 0.5}, {"smoothing": 0.4}, {"late": 2.0, "late_depth": 2}],
+    [
+        {},
+        {"feedback": 0.5},
+        {"whitening": 0.5, "feedback": 0.5},
+        {"sentences": 0.5, "feedback": 0.5},
+        {"smoothing": 0.4},
+        {"late": 2.0, "late_depth": 2},
+    ],
 )
 def test_a_batch_gives_what_single_queries_give(
     engine: SearchEngine, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("corpusmith.index.search.QUERIES_AT_ONCE", 2)
     engine.settings, engine.late = SearchSettings(**options), ByLength()  # type: ignore[assignment]
+    engine.sentences = of_sentences()
     queries = ["car engine", "flour", "river", "?", "stream of cake"]
     exclude: list[set[int]] = [{0}, set(), {2}, set(), set()]
     together = engine.rank(queries, 4, exclude=exclude)
@@ -238,6 +247,32 @@ def test_a_batch_gives_what_single_queries_give(
         alone = engine.rank([query], 4, exclude=[excluded])
         assert alone.documents[0].tolist() == together.documents[row].tolist()
         assert alone.passages[0].tolist() == together.passages[row].tolist()
+
+
+def of_sentences() -> SentenceIndex:
+    """Each passage's words as its sentences."""
+    counts = np.array([len(passage.split()) for passage in PASSAGES])
+    vectors = TopicRetriever().encode_documents([word for passage in PASSAGES for word in passage.split()])
+    return SentenceIndex([vectors.astype(np.float16)], np.cumsum(counts) - counts, counts)
+
+
+def test_a_passage_may_be_found_by_one_sentence_of_many(engine: SearchEngine) -> None:
+    engine.sentences = of_sentences()
+    assert engine.rank(["car"], 2, "dense").passages.tolist() == [[0, 6]]
+    engine.settings = SearchSettings(sentences=1.0)
+    found = engine.rank(["motor car"], 4, "dense")
+    assert found.documents[0, :2].tolist() == [0, 3]
+    assert found.scores[0, 0] == pytest.approx(found.scores[0, 1], abs=1e-3)
+    engine.settings = SearchSettings(sentences=0.5, feedback=0.5)
+    before = engine.find(["motor car"])
+    anew = engine.adapted(before, SearchSettings(sentences=0.0), None)
+    assert anew.dense.scores.tolist() != before.dense.scores.tolist()
+
+
+def test_settings_that_ask_for_sentences_need_their_vectors(engine: SearchEngine) -> None:
+    engine.settings = SearchSettings(sentences=0.5)
+    with pytest.raises(ValueError, match="made without them"):
+        engine.rank(["car"], 3)
 
 
 def test_an_empty_collection_finds_nothing() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -20,6 +20,7 @@ from corpusmith.arrays import open_array, save_array
 from corpusmith.corpus.store import Corpus
 from corpusmith.index.dense import DenseIndex
 from corpusmith.index.lexical import LexicalConfig, LexicalIndex
+from corpusmith.index.sentences import SentenceIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,12 @@ class Collection:
         index.add(np.arange(len(self.rows)), vectors[self.rows])
         index.add(np.arange(len(self.rows), len(self)), masked)
         return index
+
+    def sentence_index(self, vectors: Sequence[np.ndarray], first: np.ndarray, masked: np.ndarray) -> SentenceIndex:
+        """The sentences of the positions; `vectors` are the corpus's own and the masked ones', `first[N+1]` and
+        `masked[m+1]` say where those of each passage begin in them."""
+        counts = np.concatenate([np.diff(first)[self.rows], np.diff(masked)])
+        return SentenceIndex(vectors, np.concatenate([first[self.rows], len(vectors[0]) + masked[:-1]]), counts)
 
     def replacing(self, masked: tuple[tuple[int, str], ...]) -> Collection:
         """The collection with these documents' passages replaced by the given contents."""

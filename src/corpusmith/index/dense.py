@@ -9,7 +9,7 @@ of the first ten results.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -24,6 +24,17 @@ from corpusmith.retrieval.base import Ranking, candidates, empty_ranking, rank
 BLOCK_ROWS = 32_768
 BLOCK_QUERIES = 256
 LOWEST = np.finfo(np.float32).min
+
+
+def gathered(segments: Sequence[np.ndarray], places: np.ndarray, dimension: int) -> np.ndarray:
+    """`[N, D]` float32 vectors at these places of the segments laid end to end."""
+    found = np.empty((len(places), dimension), dtype=np.float32)
+    start = 0
+    for segment in segments:
+        inside = (places >= start) & (places < start + len(segment))
+        found[inside] = segment[places[inside] - start]
+        start += len(segment)
+    return found
 
 
 class DenseIndex:
@@ -122,14 +133,7 @@ class DenseIndex:
         self._order = alive[np.argsort(self._ids[alive])]
 
     def _gather(self, places: np.ndarray) -> np.ndarray:
-        """Vectors at these places of the segments laid end to end."""
-        gathered = np.empty((len(places), self.dimension), dtype=np.float32)
-        start = 0
-        for segment in self._segments:
-            inside = (places >= start) & (places < start + len(segment))
-            gathered[inside] = segment[places[inside] - start]
-            start += len(segment)
-        return gathered
+        return gathered(self._segments, places, self.dimension)
 
     def _blocks(self) -> Iterator[tuple[int, np.ndarray]]:
         """First place and vectors of each block."""

@@ -1,10 +1,10 @@
 """One way to search, for the reader's query as for ten thousand evaluation queries.
 
-Passages are found by words and by vectors (whitened, where that helps), each list is turned into documents by the best
-passage, and the two lists are fused. With feedback the dense queries then move toward the first fused documents and
-search once more, with smoothing a document's score takes after its neighbours', and late interaction looks at the first
-documents once more, token by token. Documents are fused rather than passages, because the passage that repeats the
-query's words and the one that answers it need not be the same.
+Passages are found by words and by vectors (of whole passages and of their sentences; whitened, where that helps), each
+list is turned into documents by the best passage, and the two lists are fused. With feedback the dense queries then
+move toward the first fused documents and search once more, with smoothing a document's score takes after its
+neighbours', and late interaction looks at the first documents once more, token by token. Documents are fused rather
+than passages, because the passage that repeats the query's words and the one that answers it need not be the same.
 
 What costs time in any case (encoding queries, the two searches) is kept in `Candidates`, apart from the settings that
 combine it, so that choosing weight and feedback on a validation slice encodes its queries once.
@@ -30,6 +30,7 @@ from corpusmith.retrieval.smoothing import smoothed
 from corpusmith.retrieval.whitening import SAMPLE, Spectrum, spectrum_of, whitened
 
 if TYPE_CHECKING:
+    from corpusmith.index.sentences import SentenceIndex
     from corpusmith.retrieval.late_interaction import LateInteraction
 
 QUERIES_AT_ONCE = 128
@@ -59,6 +60,8 @@ class SearchSettings(Config):
     whitening: float = Field(default=0.0, ge=0, le=1)
     """Share by which directions along which all passages differ count less in dense search; 0 leaves them as they are,
     at 1 all have the same variance."""
+    sentences: float = Field(default=0.0, ge=0, le=1)
+    """Share of a passage's dense score that is its best sentence's; 0 leaves sentences out."""
     feedback: float = Field(default=0.0, ge=0)
     """How far dense queries move toward the first fused documents, 0 (off) upward; at 1 the documents' mean counts
     as much as the query."""
@@ -78,8 +81,8 @@ class SearchSettings(Config):
 class Candidates(NamedTuple):
     """What the two searches found for Q queries before anything is combined.
 
-    `vectors[Q, D]` are the `queries`', `answerable[Q]` says which of them hold a letter or digit, `whitening` the share
-    by which they were whitened for the dense search.
+    `vectors[Q, D]` are the `queries`', `answerable[Q]` says which of them hold a letter or digit, `settings` are those
+    of the dense search.
     """
 
     queries: Sequence[str]
@@ -87,13 +90,13 @@ class Candidates(NamedTuple):
     answerable: np.ndarray
     lexical: DocumentRanking
     dense: DocumentRanking
-    whitening: float
+    settings: SearchSettings
 
     def of(self, queries: slice) -> Candidates:
         """What was found for some of the queries."""
         lexical, dense = (side.of(queries) for side in (self.lexical, self.dense))
         vectors, answerable = self.vectors[queries], self.answerable[queries]
-        return Candidates(self.queries[queries], vectors, answerable, lexical, dense, self.whitening)
+        return Candidates(self.queries[queries], vectors, answerable, lexical, dense, self.settings)
 
 
 class SearchEngine:
@@ -106,6 +109,7 @@ class SearchEngine:
         passage_documents: `[P]` document row of each passage row.
         settings: how to combine the two; `replace` it at will, nothing is cached.
         late: scores passages by their tokens; needed only where the settings ask for it.
+        sentences: vectors of the passages' sentences; needed only where the settings ask for them.
     """
 
     def __init__(
@@ -116,6 +120,7 @@ class SearchEngine:
         passage_documents: np.ndarray,
         settings: SearchSettings | None = None,
         late: LateInteraction | None = None,
+        sentences: SentenceIndex | None = None,
     ) -> None:
         self.lexical = lexical
         self.dense = dense
@@ -123,6 +128,7 @@ class SearchEngine:
         self.passage_documents = np.asarray(passage_documents, dtype=np.int64)
         self.settings = settings or SearchSettings()
         self.late = late
+        self.sentences = sentences
         self._spectrum: Spectrum | None = None
 
     def rank(
@@ -142,7 +148,7 @@ class SearchEngine:
 
     def find(self, queries: Sequence[str], exclude: Exclusion | None = None) -> Candidates:
         """Encode the queries and search by words and by vectors: the part that weight and feedback do not change, and
-        whitening in half."""
+        whitening and sentences in half."""
         vectors, answerable, settings = self._encode(queries), _answerable(queries), self.settings
         return Candidates(
             queries,
@@ -150,18 +156,18 @@ class SearchEngine:
             answerable,
             self._find_lexical(queries, settings, exclude),
             self._find_dense(vectors, answerable, settings, exclude),
-            settings.whitening,
+            settings,
         )
 
     def adapted(self, found: Candidates, settings: SearchSettings, exclude: Exclusion | None) -> Candidates:
-        """Candidates for these settings: themselves, or with the dense search done anew if it whitened otherwise.
+        """Candidates for these settings: themselves, or with the dense search done anew if it was another.
 
         `exclude` is what `find` was given.
         """
-        if settings.whitening == found.whitening:
+        if all(getattr(settings, name) == getattr(found.settings, name) for name in ("whitening", "sentences")):
             return found
         dense = self._find_dense(found.vectors, found.answerable, settings, exclude)
-        return found._replace(dense=dense, whitening=settings.whitening)
+        return found._replace(dense=dense, settings=settings)
 
     def after_feedback(self, found: Candidates, settings: SearchSettings, exclude: Exclusion | None) -> DocumentRanking:
         """The dense ranking once the queries have moved toward the first documents of the fused one; candidates are
@@ -242,7 +248,12 @@ class SearchEngine:
     def _find_dense(
         self, vectors: np.ndarray, answerable: np.ndarray, settings: SearchSettings, exclude: Exclusion | None
     ) -> DocumentRanking:
-        found = self.dense.search(self._whitened(vectors, settings.whitening), settings.candidates)
+        queries = self._whitened(vectors, settings.whitening)
+        found = self.dense.search(queries, settings.candidates)
+        if settings.sentences > 0:
+            if self.sentences is None:
+                raise ValueError("these settings ask for vectors of sentences, and this engine was made without them")
+            found = self.sentences.rescored(queries, found, settings.sentences)
         found.rows[~answerable] = PADDING
         return self._documents(found, exclude)
 

@@ -48,7 +48,7 @@ from corpusmith.training.budget import BudgetConfig, parse_budget
 
 HELD_OUT = "held-out"
 """The split that asks the queries made from the corpus, even where there are judged ones."""
-AFTER_TRAINING = ("choice", "model", "index", "evaluation")
+AFTER_TRAINING = ("kept", "sentences", "choice", "model", "index", "evaluation")
 """Steps of a build that a comparison does not take: nothing is chosen, and no search is put together."""
 SHARED = ("seed", "corpus", "heldout", "lexical")
 """What recipes must have in common, or they would be asked different queries of different passages."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -17,12 +18,15 @@ from corpusmith.evaluation.demonstration import NOTE
 from corpusmith.evaluation.heldout import MINIMUM_QUERIES
 from corpusmith.evaluation.validator import PLAIN_FUSION
 from corpusmith.index.search import Candidates, SearchEngine, SearchSettings
+from corpusmith.index.sentences import FIRST, VECTORS
 from corpusmith.model.huggingface import export_checkpoint
 from corpusmith.pipeline.workspace import DEFAULT_SEARCH, QUICK_SEARCH, Workspace
+from corpusmith.retrieval.sentences import Sentences, encode_sentences
 
 CHOSEN_SETTINGS: dict[str, tuple[str, tuple[float, ...]]] = {
     "whitening": ("share of whitening", (0.0, 0.25, 0.5)),
     "weight": ("fusion weight of the dense side", (0.3, 0.4, 0.5, 0.6, 0.7)),
+    "sentences": ("share of the best sentence in the dense score", (0.0, 0.25, 0.5, 0.75)),
     "feedback": ("feedback strength", (0.0, 0.25, 0.5, 1.0)),
     "smoothing": ("share of smoothing", (0.0, 0.2, 0.4)),
     "late": ("weight of late interaction", (0.0, 1.0)),
@@ -35,20 +39,47 @@ KNOWN_ITEM_NOTE = (
 )
 
 
-def make_choice(work: Workspace, draft: Draft) -> None:
-    """Base or trained model, fusion weight, feedback: by the held-out validation queries."""
-    validation = _Validation(work)
+def make_kept(work: Workspace, draft: Draft) -> None:
+    """Base or trained model: by the held-out validation queries."""
     choices: list[Choice] = []
-    model = _choose_model(work, validation, choices)
+    model = _choose_model(work, _Validation(work), choices)
     encoding = work.encoding(model)
     if encoding.reason:
         choices.append(Choice("encoding", encoding.method, encoding.reason, ()))
-    settings = _choose_settings(work, model, validation, choices)
+    content = {"model": model, "choices": [asdict(choice) for choice in choices]}
+    (draft.folder / "kept.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
+
+
+def make_sentences(work: Workspace, draft: Draft) -> None:
+    """Vectors of all passages' sentences by the model that was kept, and of what stands in collections instead."""
+    step = work.kept["model"]
+    retriever, limit = work.retriever(step), work.checkpoint(step).max_tokens
+
+    def encode(name: str, texts: Callable[[int, int], Iterable[str]], number: int) -> int:
+        sentences = Sentences(texts, number, limit)
+        save_array(draft.folder / f"{name}{FIRST}", sentences.first)
+        encode_sentences(sentences, retriever, draft.folder / f"{name}{VECTORS}", work.watcher.advance, draft.scratch)
+        return len(sentences)
+
+    def of_corpus(start: int, stop: int) -> Iterator[str]:
+        return (passage.text for passage in work.corpus.passages(start, stop))
+
+    draft.facts["sentences"] = encode("", of_corpus, work.corpus.n_passages)
+    for name, collection in work.collections.items():
+        masked = [text for _, text in collection.masked]
+        encode(f"{name}-", lambda start, stop, masked=masked: masked[start:stop], len(masked))  # type: ignore[misc]
+
+
+def make_choice(work: Workspace, draft: Draft) -> None:
+    """Fusion weight, feedback, and all other settings of search: by the held-out validation queries."""
+    validation = _Validation(work)
+    choices = list(work.kept["choices"])
+    settings = _choose_settings(work, work.kept["model"], validation, choices)
     content = {
-        "model": model,
+        "model": work.kept["model"],
         "settings": settings.model_dump(mode="json"),
         "queries": len(validation.queries),
-        "choices": [asdict(choice) for choice in choices],
+        "choices": choices,
     }
     (draft.folder / "choice.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
 
@@ -96,7 +127,9 @@ def _choose_model(work: Workspace, validation: _Validation, choices: list[Choice
     return "trained" if better else "base"
 
 
-def _choose_settings(work: Workspace, model: str, validation: _Validation, choices: list[Choice]) -> SearchSettings:
+def _choose_settings(
+    work: Workspace, model: str, validation: _Validation, choices: list[dict[str, Any]]
+) -> SearchSettings:
     """The recipe's own settings, and for those left to 'auto' what the queries say.
 
     Late interaction, which costs more than all else, is left out until its own turn at the end.
@@ -115,7 +148,7 @@ def _choose_settings(work: Workspace, model: str, validation: _Validation, choic
         scores = dict(zip(tried, validation.scores(model, list(tried.values())), strict=True))
         value, choice = choose_setting(what, scores, getattr(DEFAULT_SEARCH, name), work.recipe.seed)
         settings = settings.model_copy(update={name: value})
-        choices.append(choice)
+        choices.append(asdict(choice))
     return settings
 
 
@@ -131,6 +164,9 @@ def make_index(work: Workspace, draft: Draft) -> None:
     # What DenseIndex.save would write, without a second copy of the vectors.
     link_file(work.path(work.choice["model"]) / "vectors.npy", draft.folder / "dense" / "vectors.npy")
     save_array(draft.folder / "dense" / "ids.npy", np.arange(work.corpus.n_passages))
+    if work.choice["settings"]["sentences"] > 0:
+        for name in (VECTORS, FIRST):
+            link_file(work.path("sentences") / name, draft.folder / "sentences" / name)
     work.encoding(work.choice["model"]).save(draft.folder)
     (draft.folder / "settings.json").write_text(json.dumps(work.choice["settings"], indent=2), encoding="utf-8")
 

@@ -37,17 +37,19 @@ SETTLED_BATCHES = 20.0
 MAPPED_BYTES_A_TOKEN = {"lexical": 17, "pairs": 17, "base": 2, "trained": 2}
 MAPPED_BYTES_A_PASSAGE = {"corpus": 430, "tokens": 400, "heldout": 700}
 MAPS_VECTORS = ("base", "pairs", "trained", "choice", "evaluation")
+MAPS_SENTENCES = ("sentences", "choice", "evaluation")
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Predictions for a model of so many parameters and a corpus of so many tokens and passages, from a process of so
-    many resident bytes on."""
+    """Predictions for a model of so many parameters and a corpus of so many tokens and passages, of which so many
+    sentences get vectors, from a process of so many resident bytes on."""
 
     config: EncoderConfig
     parameters: int
     tokens: float
     passages: float
+    sentences: float
     resident: int
 
     @property
@@ -63,7 +65,7 @@ class Memory:
         """What the process holds in a step other than training, but for the files that the step maps."""
         settled = 1 - math.exp(-self.tokens / BATCH_TOKENS["cpu"] / SETTLED_BATCHES)
         encoding = self.layer_bytes * (FIRST_BATCH + (ENCODING - FIRST_BATCH) * settled)
-        if step in ("base", "trained"):
+        if step in ("base", "trained", "sentences"):
             return self.resting() + encoding
         if step in ("choice", "evaluation"):
             return self.resting() + encoding + self.layer_bytes * LATE * settled + SEARCH_BYTES
@@ -77,5 +79,6 @@ class Memory:
     def mapped(self, step: str) -> float:
         """Files that a step holds in memory as long as there is room."""
         vectors = 4 * self.config.hidden_size * self.passages if step in MAPS_VECTORS else 0
+        vectors += 2 * self.config.hidden_size * self.sentences if step in MAPS_SENTENCES else 0
         of_tokens = MAPPED_BYTES_A_TOKEN.get(step, 0) * self.tokens
         return vectors + of_tokens + MAPPED_BYTES_A_PASSAGE.get(step, 0) * self.passages

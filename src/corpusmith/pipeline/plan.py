@@ -27,7 +27,7 @@ from corpusmith.pipeline.extent import USUAL_BYTES_A_TOKEN, bytes_a_token, file_
 from corpusmith.pipeline.memory import BYTES_A_PARAMETER, Memory
 from corpusmith.pipeline.run import chain
 from corpusmith.pipeline.start import encoder_to_train, learning_batch, learning_tokens
-from corpusmith.pipeline.train import RESERVED_SECONDS, late_share
+from corpusmith.pipeline.train import RESERVED_SECONDS, late_share, sentences_share
 from corpusmith.pipeline.workspace import Workspace
 from corpusmith.recipe import Recipe, StageConfig
 from corpusmith.report.base import PlannedStep
@@ -39,6 +39,7 @@ from corpusmith.vocabulary.decide import Decision
 PASSAGE_TOKENS = 200
 """Of a passage of English; elsewhere it is as many as `PASSAGE_BYTES` give."""
 PASSAGE_BYTES = PASSAGE_TOKENS * USUAL_BYTES_A_TOKEN
+SENTENCE_TOKENS = 25
 INSTALLED_DOCUMENTS = 6000
 READ_TOKENS_A_SECOND = 150_000
 INDEX_TOKENS_A_SECOND = 500_000
@@ -81,6 +82,7 @@ def make_plan(
     passages = tokens * a_token / PASSAGE_BYTES
     vectors = int(passages) * work.base.dimension * 4
     trained_vectors = int(passages) * trained.config.hidden_size * 4
+    sentences = anew / SENTENCE_TOKENS if sentences_share(recipe) else 0.0
     made = min(recipe.heldout.queries, int(recipe.heldout.share * passages))
     looking = late_share(work, made, passages) * anew / speed * dearer
     seconds = {
@@ -92,6 +94,7 @@ def make_plan(
         "vocabulary-tokens": tokens / INDEX_TOKENS_A_SECOND,
         "growth": learning_tokens(recipe.start) * dearer * TRAINING_COST / speed,
         "trained": anew / speed * dearer,
+        "sentences": sentences_share(recipe) * anew / speed * dearer,
         "pairs": 30.0,
         "choice": RESERVED_SECONDS / 3 + looking / 2,
         "evaluation": RESERVED_SECONDS / 3 + looking / 2,
@@ -102,6 +105,7 @@ def make_plan(
         "lexical": tokens * 4,
         "base": vectors,
         "trained": trained_vectors,
+        "sentences": sentences * trained.config.hidden_size * 2,
         "vocabulary": trained.parameter_count() * 4,
         "vocabulary-tokens": anew * 2,
         "growth": trained.parameter_count() * 4,
@@ -112,7 +116,7 @@ def make_plan(
     training_speed = speed / dearer / TRAINING_COST
     plan: list[PlannedStep] = []
     resident = environment.resident_memory_bytes()
-    memory = Memory(whole.config, whole.parameter_count(), tokens, passages, resident)
+    memory = Memory(whole.config, whole.parameter_count(), tokens, passages, sentences, resident)
     untrained = held = memory.resting()  # freed memory is kept: it never falls from one step to the next
     for step in steps:
         planned: PlannedStep = {
@@ -128,7 +132,7 @@ def make_plan(
             continue
         if step.name in work.start_steps:
             grown = resident + BYTES_A_PARAMETER * trained.parameter_count()
-            memory = Memory(trained.config, trained.parameter_count(), tokens, passages, grown)
+            memory = Memory(trained.config, trained.parameter_count(), tokens, passages, sentences, grown)
         if step.name == "growth":
             planned["note"] += _stacking(recipe, trained, left, training_speed)
         if step.name in stages:

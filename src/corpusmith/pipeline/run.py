@@ -114,6 +114,7 @@ def chain(work: Workspace) -> list[Step]:
     start = list(work.start_steps)
     trained_tokens = "vocabulary-tokens" if recipe.start.changes_vocabulary else "tokens"
     vectors = ["base", "trained"] if stages else ["base"]
+    sentences = ["sentences"] if recipe.search.sentences != 0 else []
 
     def step(
         name: str,
@@ -172,11 +173,17 @@ def chain(work: Workspace) -> list[Step]:
         parents = (trained_tokens, "heldout", *demonstration, stages[-1])
         steps.append(step("trained", "encode with it", prepare.make_trained, encoding, *parents, resumable=True))
     searching = {"search": options["search"], "lexical": options["lexical"]}
+    keeping = searching | {"search": {name: options["search"][name] for name in ("model", "candidates")}}
+    steps.append(step("kept", "choose the model", finish.make_kept, keeping, "heldout", *vectors))
+    if sentences:
+        parents = ("corpus", *encoded[1:], "kept", *vectors)
+        steps.append(step("sentences", "encode sentences", finish.make_sentences, {}, *parents, resumable=True))
+    found = [*vectors, *sentences]
     return [
         *steps,
-        step("choice", "choose on held-out queries", finish.make_choice, searching, "heldout", *vectors),
+        step("choice", "choose on held-out queries", finish.make_choice, searching, "heldout", "kept", *found),
         step("model", "export", finish.make_model, {}, "choice"),
-        step("index", "put together", finish.make_index, {}, "corpus", "lexical", "choice", "model", *vectors),
+        step("index", "put together", finish.make_index, {}, "corpus", "lexical", "choice", "model", *found),
         step(
             "evaluation",
             "measure against the best start",
@@ -186,7 +193,7 @@ def chain(work: Workspace) -> list[Step]:
             "index",
             "model",
             *demonstration,
-            *vectors,
+            *found,
         ),
     ]
 

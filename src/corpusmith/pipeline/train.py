@@ -25,7 +25,7 @@ from corpusmith.objective.data import TrainingData
 from corpusmith.objective.options.base import Need
 from corpusmith.objective.registry import build_objective, save_parts
 from corpusmith.pipeline.workspace import Workspace
-from corpusmith.recipe import StageConfig
+from corpusmith.recipe import Recipe, StageConfig
 from corpusmith.retrieval.pairs import open_pairs
 from corpusmith.training.budget import BudgetConfig
 from corpusmith.training.checkpoint import DAMAGED
@@ -35,6 +35,8 @@ from corpusmith.training.plan import Plan
 
 RESERVED_SECONDS = 45
 """Set aside from a budget of minutes for choosing, measuring and the report."""
+SENTENCES_COST = 1.1
+"""Special tokens that every sentence has make up for the shorter attention."""
 LEAST_TRAINING_MINUTES = 0.25
 LEAST_PAIRS = 64
 """With fewer training pairs than this the model would learn them by heart."""
@@ -173,10 +175,15 @@ def _share(work: Workspace, number: int) -> BudgetConfig | None:
     own = sum((stage.budget.minutes or 0.0) for stage in recipe.stages[number:] if stage.budget is not None)
     base = work.manifests["base"]
     looking = late_share(work, len(work.heldout.queries), work.corpus.n_passages)
-    ahead = base.seconds * (1 + looking) + RESERVED_SECONDS
+    ahead = base.seconds * (1 + looking + sentences_share(recipe)) + RESERVED_SECONDS
     parts = [recipe.part_of_budget(later) for later in range(number, len(recipe.stages) + 1)]
     left = (whole.minutes - own - (spent + ahead) / 60) * parts[0] / sum(parts)
     return BudgetConfig(minutes=round(left, 3)) if left >= LEAST_TRAINING_MINUTES else None
+
+
+def sentences_share(recipe: Recipe) -> float:
+    """What encoding sentences one by one costs, as a share of encoding the passages whole."""
+    return 0.0 if recipe.search.sentences == 0 else SENTENCES_COST
 
 
 def late_share(work: Workspace, made: int, passages: float) -> float:

@@ -34,6 +34,7 @@ from corpusmith.evaluation.heldout import MINIMUM_QUERIES, Heldout
 from corpusmith.index.dense import DenseIndex
 from corpusmith.index.lexical import LexicalIndex
 from corpusmith.index.search import SearchEngine, SearchSettings
+from corpusmith.index.sentences import FIRST, VECTORS, SentenceIndex
 from corpusmith.model.arithmetic import best_device
 from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.huggingface import load_checkpoint
@@ -48,10 +49,11 @@ from corpusmith.vocabulary.tokenizer import Tokenizer
 STEPS = "steps"
 FOR_USERS = ("model", "index")
 """Steps whose folders stand at the top of the build; the others stand under `steps/`."""
-DEFAULT_SEARCH = SearchSettings(weight=0.5, feedback=0.25, smoothing=0.2, late=1.0)
+DEFAULT_SEARCH = SearchSettings(weight=0.5, sentences=0.5, feedback=0.25, smoothing=0.2, late=1.0)
 """Search where nothing was chosen (benchmarks/claims/search_settings.py says why these settings)."""
-QUICK_SEARCH = DEFAULT_SEARCH.model_copy(update={"late": 0.0})
-"""The same without late interaction, for the many queries by which pairs are mined and models and settings compared."""
+QUICK_SEARCH = DEFAULT_SEARCH.model_copy(update={"late": 0.0, "sentences": 0.0})
+"""The same by whole passages alone and without late interaction, for the many queries by which pairs are mined and
+models compared."""
 
 
 class Workspace:
@@ -260,6 +262,11 @@ class Workspace:
     # The steps.
 
     @cached_property
+    def kept(self) -> dict[str, Any]:
+        """What the step "kept" wrote."""
+        return json.loads((self.path("kept") / "kept.json").read_text(encoding="utf-8"))
+
+    @cached_property
     def choice(self) -> dict[str, Any]:
         """What the step "choice" wrote."""
         return json.loads((self.path("choice") / "choice.json").read_text(encoding="utf-8"))
@@ -302,7 +309,19 @@ class Workspace:
             dense = made.dense_index(self.vectors(step), open_array(self.path(step) / f"{collection}.npy"))
             lexical, documents, contents = self._lexical[collection], made.documents, made.contents_at
         late = LateInteraction(retriever, contents)
-        return SearchEngine(lexical, dense, retriever, documents, QUICK_SEARCH, late)
+        sentences = (
+            self._sentences(collection) if "sentences" in self.manifests and step == self.kept["model"] else None
+        )
+        return SearchEngine(lexical, dense, retriever, documents, QUICK_SEARCH, late, sentences)
+
+    def _sentences(self, collection: str | None) -> SentenceIndex:
+        """The sentences of the corpus or of one of the `collections`, as the model that was kept encoded them."""
+        folder = self.path("sentences")
+        if collection is None:
+            return SentenceIndex.open(folder)
+        vectors = [open_array(folder / name) for name in (VECTORS, f"{collection}-{VECTORS}")]
+        first, masked = (open_array(folder / name) for name in (FIRST, f"{collection}-{FIRST}"))
+        return self.collections[collection].sentence_index(vectors, first, masked)
 
 
 def model_folder(folder: Path) -> Path:

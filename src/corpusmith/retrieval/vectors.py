@@ -33,8 +33,9 @@ def encode_to_file(
     progress: Progress | None = None,
     key: str = "",
     scratch: Path | None = None,
+    dtype: type[np.floating] = np.float32,
 ) -> None:
-    """Write `[total, dimension]` float32 vectors to the .npy file `path`; it appears when all of them are there.
+    """Write `[total, dimension]` vectors to the .npy file `path`; it appears when all of them are there.
 
     Args:
         path: where they go.
@@ -45,6 +46,7 @@ def encode_to_file(
         scratch: an existing folder for what an interrupted call leaves behind. It is not tidied up: as long as it is
             there, a file that is whole is not made again. By default all stands beside `path` under hidden names
             until the file is whole.
+        dtype: of the array in the file.
 
     Raises:
         MachineError: the disk is full or not writable, or (without `scratch`, which has an owner) another process
@@ -57,9 +59,9 @@ def encode_to_file(
     shape = (total, dimension)
     with naming_machine_errors(path), nullcontext() if scratch is not None else locked_file(path):
         if total == 0:
-            save_array(path, np.zeros(shape, dtype=np.float32))
-        elif partial.exists() or _rows_done(path, marker, shape, key)[0] < total:
-            _fill(partial, marker, shape, encode, progress, key)
+            save_array(path, np.zeros(shape, dtype=dtype))
+        elif partial.exists() or _rows_done(path, marker, shape, key, dtype)[0] < total:
+            _fill(partial, marker, shape, encode, progress, key, dtype)
             partial.replace(path)
             sync(path.parent)
         if scratch is None:
@@ -73,11 +75,12 @@ def _fill(
     encode: Fill,
     progress: Progress | None,
     key: str,
+    dtype: type[np.floating],
 ) -> None:
     """Make the file, or go on with it after the rows that the marker vouches for."""
     total = shape[0]
-    done, digest = _rows_done(partial, marker, shape, key)
-    vectors = np.lib.format.open_memmap(partial, "r+" if done else "w+", np.float32, None if done else shape)
+    done, digest = _rows_done(partial, marker, shape, key, dtype)
+    vectors = np.lib.format.open_memmap(partial, "r+" if done else "w+", dtype, None if done else shape)
     reserve(partial)
     for start in range(done, total, WINDOW):
         stop = min(start + WINDOW, total)
@@ -87,13 +90,15 @@ def _fill(
         write_whole(marker, seal({"key": key, "rows": stop, "sha256": digest.hexdigest()}))
 
 
-def _rows_done(path: Path, marker: Path, shape: tuple[int, int], key: str) -> tuple[int, hashlib._Hash]:
+def _rows_done(
+    path: Path, marker: Path, shape: tuple[int, int], key: str, dtype: type[np.floating]
+) -> tuple[int, hashlib._Hash]:
     """How many of the file's rows the marker vouches for, and their digest; none if anything has changed."""
     digest = hashlib.sha256()
     try:
         content = unseal(marker.read_bytes())
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-        if content["key"] == key and (vectors.shape, vectors.dtype) == (shape, np.float32):
+        if content["key"] == key and (vectors.shape, vectors.dtype) == (shape, dtype):
             for start in range(0, content["rows"], WINDOW):
                 digest.update(vectors[start : min(start + WINDOW, content["rows"])].data)
             if digest.hexdigest() == content["sha256"]:
