@@ -170,9 +170,15 @@ def test_a_log_shorter_than_the_checkpoint_remembers_is_told_and_not_padded(run,
     assert b"\0" not in (tmp_path / "cut" / "log.jsonl").read_bytes()
 
 
-def test_a_timing_line_torn_by_a_crash_is_skipped(tmp_path):
-    (tmp_path / "timing.jsonl").write_text('{"step": 1, "seconds": 2.5}\n{"step": 2, "sec')
-    assert log_module.RunLog(tmp_path, None).seconds() == 2.5
+def test_a_timing_line_torn_by_a_crash_is_passed_over_and_nothing_joined_to_it(tmp_path):
+    (tmp_path / "timing.jsonl").write_bytes(b'{"step": 1, "seconds": 2.5}\n{"step": 2, "sec\xc3')
+    log = log_module.RunLog(tmp_path, None)
+    log.evaluation(log_module.Evaluation(2, 0.5), seconds=1.5)
+    assert log.seconds() == 4.0
+    assert log_module.read_records(tmp_path / "timing.jsonl") == [
+        {"step": 1, "seconds": 2.5},
+        {"step": 2, "evaluation_seconds": 1.5},
+    ]
 
 
 def test_a_run_killed_by_the_system_several_times_ends_with_the_same_bytes(tmp_path):

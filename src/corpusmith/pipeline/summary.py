@@ -16,6 +16,7 @@ from corpusmith.evaluation.compare import DECIDING_MEASURE
 from corpusmith.report import base as report
 from corpusmith.report import notation
 from corpusmith.report.html import write_report
+from corpusmith.training.log import LOG, TIMING, read_records
 
 if TYPE_CHECKING:
     from corpusmith.pipeline.workspace import Workspace
@@ -199,7 +200,7 @@ def _training(work: Workspace, name: str) -> report.Training:
     """One stage: its cost, and the curves from its log, thinned to a few hundred points."""
     manifest = work.manifests[name]
     facts, run = manifest.facts, work.path(name) / "run"
-    lines, timing = _lines(run / "log.jsonl"), [line for line in _lines(run / "timing.jsonl") if "tokens" in line]
+    lines, timing = read_records(run / LOG), [record for record in read_records(run / TIMING) if "tokens" in record]
     steps = [line for line in lines if "loss" in line]
     thinned = steps[:: max(1, len(steps) // POINTS_A_CURVE)]
     seconds = sum(line["seconds"] for line in timing)
@@ -221,11 +222,6 @@ def _training(work: Workspace, name: str) -> report.Training:
         "validation_measure": VALIDATION_MEASURE,
         "learning_rate": max((line["learning_rate"] for line in steps), default=0.0),
     }
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a log; none where a stage did not train."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def _searches(work: Workspace) -> list[report.Search]:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from corpusmith import environment
 from corpusmith.disk import naming_machine_errors, sync
+
+LOG, TIMING = "log.jsonl", "timing.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +67,23 @@ Report = Callable[[StepRecord | Evaluation | Notice], None]
 """Whoever watches a run: a progress bar, plain lines, nothing."""
 
 
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The records of `log.jsonl` or `timing.jsonl`, if it is there; lines that a crash tore are passed over."""
+    records = []
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        with suppress(ValueError):
+            records.append(json.loads(line))
+    return records
+
+
 class RunLog:
     """The two files of a run's folder, and the watcher."""
 
     def __init__(self, folder: Path, report: Report | None) -> None:
-        self._log = folder / "log.jsonl"
-        self._timing = folder / "timing.jsonl"
+        self._log = folder / LOG
+        self._timing = folder / TIMING
         self._report = report or (lambda record: None)
+        self._end_torn_line()
 
     def cut(self, size: int) -> None:
         """Cut log.jsonl back to its first `size` bytes: what a resumed run is about to repeat."""
@@ -80,6 +93,14 @@ class RunLog:
                 self.notice(f"{self._log} is shorter than the checkpoint remembers; its missing lines stay missing.")
             else:
                 os.truncate(self._log, size)
+
+    def _end_torn_line(self) -> None:
+        """What comes next in timing.jsonl gets a line of its own, whatever a crash left of the last one."""
+        with naming_machine_errors(self._timing), suppress(FileNotFoundError), self._timing.open("r+b") as file:
+            if file.seek(0, os.SEEK_END) > 0:
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
 
     def step(self, record: StepRecord) -> None:
         """Write and report one step."""
@@ -128,16 +149,8 @@ class RunLog:
 
     def seconds(self) -> float:
         """Seconds of all steps and evaluations so far, those lost with a crash and repeated included."""
-        if not self._timing.exists():
-            return 0.0
-        total = 0.0
-        for line in self._timing.read_text(encoding="utf-8").splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:  # the last line before a power cut
-                continue
-            total += entry.get("seconds", 0.0) + entry.get("evaluation_seconds", 0.0)
-        return total
+        records = read_records(self._timing)
+        return sum(record.get("seconds", 0.0) + record.get("evaluation_seconds", 0.0) for record in records)
 
     def _append(self, path: Path, line: dict[str, Any]) -> None:
         with naming_machine_errors(path), path.open("a", encoding="utf-8") as file:
