@@ -40,6 +40,7 @@ class SentenceIndex:
 
     def __init__(self, vectors: Sequence[np.ndarray], first: np.ndarray, counts: np.ndarray) -> None:
         self._segments, self._first, self._counts = vectors, first, counts
+        self._total = int(counts.sum())
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -64,9 +65,10 @@ class SentenceIndex:
 
     def _batches(self, found: Ranking) -> list[slice]:
         """Ranges of queries whose passages' sentences fit in memory together."""
-        a_query = found.rows.shape[1] * float(self._counts.mean()) if len(self._counts) else 0.0
-        few = self._counts.sum() <= SENTENCES_AT_ONCE
-        size = QUERIES_AT_ONCE if few else max(1, min(QUERIES_AT_ONCE, int(SENTENCES_AT_ONCE / max(a_query, 1.0))))
+        size = QUERIES_AT_ONCE
+        if self._total > SENTENCES_AT_ONCE:
+            of_a_query = found.rows.shape[1] * self._total / len(self._counts)
+            size = max(1, min(QUERIES_AT_ONCE, int(SENTENCES_AT_ONCE / max(of_a_query, 1.0))))
         return [slice(start, start + size) for start in range(0, len(found.rows), size)]
 
     def _rescored(self, queries: np.ndarray, found: Ranking, share: float) -> Ranking:
