@@ -62,7 +62,7 @@ def search_only(base_model: Path) -> list[str]:
 
 
 def subprocess_command(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-c", "from corpusmith.cli import main; main()", *map(str, arguments)]
+    return [sys.executable, "-m", "corpusmith", *map(str, arguments)]
 
 
 # Documents that are none.
@@ -535,6 +535,17 @@ def test_an_interrupt_ends_with_advice_and_the_build_goes_on_later(
     again = command(*build)
     assert again.code == 0
     assert "= corpus       reused" in again.out
+
+
+def test_an_interrupt_before_a_command_begins_ends_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("import os, signal\n\nos.kill(os.getpid(), signal.SIGINT)\n")
+    done = subprocess.run(
+        subprocess_command("presets"),
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        preexec_fn=hear_interrupts,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
 
 
 @pytest.mark.parametrize("line", ["search {built} blood --json", "presets", "inspect {built}", "--help", "build"])

@@ -8,6 +8,7 @@ only when no room that knows more about them has named them before.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -65,6 +66,8 @@ class Commands(TyperGroup):
 def explaining() -> Iterator[None]:
     """Turn what a person can mend into a sentence on standard error and an exit code."""
     try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         yield
     except CorpusmithError as error:
         raise _ending(str(error)) from None
