@@ -6,7 +6,8 @@ spends in passes through the model is taken off its training. Then queries held 
 vectors (nDCG@10), and labelled texts of the same field: linear probes tag and classify (`probes.py`), and a judged
 collection is searched. The loss on pairs held out shows on the way how fast a difference wears off. A saving of tokens
 counts by itself: what is shorter gets more texts for the same FLOPs. Passages are so short that none is cut off under
-any of the vocabularies; the quick form takes the beginnings of documents alone, so that there are enough to ask for.
+any of the vocabularies. The quick form takes the beginnings of documents alone, so that there are enough to ask for,
+and asks of two of the corpora only which vocabulary to take.
 
     CORPUSMITH_DATA=DATA python -m benchmarks.claims.vocabularies --work WORK --quick
 
@@ -89,15 +90,20 @@ class Claim:
     paper: str
     at_home: bool = False
     """Whether it is asked of corpora of the base's language alone."""
+    choice: bool = False
+    """Whether it is about which vocabulary to take, and not about how its pieces get their vectors."""
 
 
 CLAIMS = {
-    "extension": Claim("More pieces for the domain are better than the base's alone.", "extend", "keep", "exBERT"),
+    "extension": Claim(
+        "More pieces for the domain are better than the base's alone.", "extend", "keep", "exBERT", choice=True
+    ),
     "replacement": Claim(
         "A vocabulary of the domain is better than the base's.",
         "focus",
         "keep",
         'Gu et al. (2021), "Domain-Specific Language Model Pretraining for Biomedical Natural Language Processing"',
+        choice=True,
     ),
     "subword": Claim("The mean of a piece's old pieces is better than a random vector.", "subword", "random", ""),
     "mean": Claim("The mean of all old vectors is better than a random vector.", "mean", "random", ""),
@@ -112,19 +118,25 @@ CLAIMS = {
 
 @dataclass(frozen=True)
 class Form:
-    """How much is measured: corpora, cut to so many words in all and in a document (or None, for whole ones), seeds,
-    and the FLOPs of training."""
+    """How much is measured: corpora with all starts, and others with those of claims about the choice of a vocabulary
+    alone; cut to so many words in all and in a document (or None, for whole ones); seeds, and the FLOPs of training."""
 
     name: str
-    corpora: tuple[str, ...]
+    all_starts: tuple[str, ...]
+    choices: tuple[str, ...]
     words: int
     document_words: int | None
     seeds: int
     flops: float
 
+    @property
+    def corpora(self) -> tuple[str, ...]:
+        """All corpora."""
+        return (*self.all_starts, *self.choices)
 
-QUICK = Form("quick", ("gesetze", "medquad"), 120_000, 300, 2, 1e13)
-FULL = Form("full", ("gesetze", "trials", "medquad", "contracts"), 3_000_000, None, 3, 3e14)
+
+QUICK = Form("quick", ("gesetze", "medquad"), ("trials", "contracts"), 120_000, 300, 2, 1e13)
+FULL = Form("full", ("gesetze", "trials", "medquad", "contracts"), (), 3_000_000, None, 3, 3e14)
 FORMS = (QUICK, FULL)
 
 
@@ -132,7 +144,7 @@ def run(data: Path, work: Path, form: Form, corpus: str) -> dict[str, Any]:
     """All starts on one corpus: each one's per-query values by seed, its losses on the way, and what it cost."""
     records = cut_corpus(data / "pretrain" / f"{corpus}.jsonl.gz", work / f"{corpus}-{form.name}.jsonl", form)
     make = partial(Comparison, [records], folder=work / f"{corpus}-runs", seeds=range(form.seeds), split=HELD_OUT)
-    recipes = {name: recipe_of(start) for name, start in STARTS.items() if asked(name, corpus)}
+    recipes = {name: recipe_of(start) for name, start in asked(form, corpus).items()}
     budget = BudgetConfig(flops=form.flops)
     free = make(recipes, budget, watcher=Lines())
     free.folder.mkdir(parents=True, exist_ok=True)
@@ -145,7 +157,7 @@ def run(data: Path, work: Path, form: Form, corpus: str) -> dict[str, Any]:
     costs = {entry["name"]: {key: entry[key] for key in ("steps", "tokens", "seconds")} for entry in summary["recipes"]}
     systems = {system["name"]: system["measures"][MEASURE]["mean"] for system in summary["evaluations"][0]["systems"]}
     return {
-        "settings": settings(form),
+        "settings": settings(form, corpus),
         "queries": len(summary["query_ids"]),
         "values": summary["per_query"]["dense"],
         "tasks": tasks,
@@ -156,10 +168,13 @@ def run(data: Path, work: Path, form: Form, corpus: str) -> dict[str, Any]:
     }
 
 
-def asked(start: str, corpus: str) -> bool:
-    """Whether a start is asked of a corpus: not where all claims about it are of the base's language."""
-    claims = [claim for claim in CLAIMS.values() if start in (claim.start, claim.baseline)]
-    return corpus not in FOREIGN or not all(claim.at_home for claim in claims)
+def asked(form: Form, corpus: str) -> dict[str, Fragment]:
+    """The starts that are asked of a corpus: those that a claim is about which is asked of it."""
+    claims = [claim for claim in CLAIMS.values() if not (claim.at_home and corpus in FOREIGN)]
+    if corpus in form.choices:
+        claims = [claim for claim in claims if claim.choice]
+    names = {name for claim in claims for name in (claim.start, claim.baseline)}
+    return {name: start for name, start in STARTS.items() if name in names}
 
 
 def at_what_is_left(runs: Comparison, name: str, flops: float) -> Recipe:
@@ -195,21 +210,24 @@ def recipe_of(start: Fragment) -> Recipe:
     return parse_recipe(RECIPE | {"start": start}, "vocabularies")
 
 
-def settings(form: Form) -> dict[str, Any]:
-    """All that figures depend on, beside the data."""
-    tasks = {corpus: [asdict(task) for task in TASKS[corpus]] for corpus in form.corpora}
+def settings(form: Form, corpus: str) -> dict[str, Any]:
+    """All that a corpus's figures depend on, beside the data."""
+    tasks = [asdict(task) for task in TASKS[corpus]]
+    measured = {"words": form.words, "document_words": form.document_words, "seeds": form.seeds, "flops": form.flops}
     probes = {"tasks": tasks, "fitted": FITTED, "asked": ASKED}
-    content = {"starts": STARTS, "recipe": RECIPE, "form": asdict(form), "probes": probes}
+    content = {"starts": asked(form, corpus), "recipe": RECIPE, "measured": measured, "probes": probes}
     return json.loads(json.dumps(content))
 
 
 def judge(claim: Claim, parts: dict[str, dict[str, Any]], *, tasks: bool = False) -> dict[str, Any]:
-    """A claim on the runs of all corpora that it is asked of: by corpus or, with `tasks`, by task; and all of them with
-    the same weight."""
-    parts = {corpus: part for corpus, part in parts.items() if not (claim.at_home and corpus in FOREIGN)}
+    """A claim on the runs of all corpora that were asked for it: by corpus or, with `tasks`, by task; and all of them
+    with the same weight."""
+    parts = {corpus: part for corpus, part in parts.items() if {claim.start, claim.baseline} <= part["values"].keys()}
     single = {corpus: part["values"] for corpus, part in parts.items()}
     if tasks:
-        single = {name: values for part in parts.values() for name, values in part["tasks"].items()}
+        single = {
+            f"{name} ({corpus})": values for corpus, part in parts.items() for name, values in part["tasks"].items()
+        }
     pairs = {
         name: [[np.array(seed) for seed in values[start]] for start in (claim.start, claim.baseline)]
         for name, values in single.items()
@@ -255,7 +273,7 @@ def main() -> None:
     parts = {}
     for corpus in form.corpora:
         name = part_name(form, corpus)
-        if read_parts(arguments.results).get(name, {}).get("settings") != settings(form):
+        if read_parts(arguments.results).get(name, {}).get("settings") != settings(form, corpus):
             update_results(arguments.results, name, run(data, arguments.work, form, corpus))
         parts[corpus] = read_parts(arguments.results)[name]
     for name, claim in CLAIMS.items():

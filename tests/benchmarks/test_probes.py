@@ -105,7 +105,7 @@ def test_a_collection_is_searched_by_the_models_vectors(data: Path, checkpoint: 
 def test_starts_are_compared_by_search_and_by_tasks(
     data: Path, base_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    form = vocabularies.Form("tiny", ("tiny",), 100_000, None, 2, 2e9)
+    form = vocabularies.Form("tiny", ("tiny",), (), 100_000, None, 2, 2e9)
     pieces = {"vocabulary": {"kind": "extend", "pieces": 20}, "transfer": {"kind": "distillation", "steps": 4}}
     training = vocabularies.STAGE["training"] | {"held_out": 8, "evaluations": 2, "batch_tokens": 512}
     recipe = {"model": {"base": str(base_model)}, "stages": [vocabularies.STAGE | {"training": training}]}
@@ -114,14 +114,29 @@ def test_starts_are_compared_by_search_and_by_tasks(
     tasks = (Task("words", "tags"), Task("texts", "classes"), Task("known", "search"))
     monkeypatch.setattr(vocabularies, "TASKS", {"tiny": tasks})
     found = vocabularies.run(data, tmp_path / "work", form, "tiny")
-    assert found["settings"] == vocabularies.settings(form)
+    assert found["settings"] == vocabularies.settings(form, "tiny")
     ends = {name: [curve[-1][0] for curve in curves] for name, curves in found["curves"].items()}
     assert np.mean(ends["keep"]) == pytest.approx(2e9, rel=0.2)
     assert max(ends["extend"]) < 0.98 * min(ends["keep"])  # its transfer has spent some of it
     claim = vocabularies.CLAIMS["extension"]
-    for by_task, names in ((False, {"tiny"}), (True, {"words", "texts", "known"})):
+    for by_task, names in ((False, {"tiny"}), (True, {"words (tiny)", "texts (tiny)", "known (tiny)"})):
         judged = vocabularies.judge(claim, {"tiny": found}, tasks=by_task)
         assert set(judged["by_name"]) == names
         assert judged["pooled"]["low"] <= judged["pooled"]["difference"] <= judged["pooled"]["high"]
     monkeypatch.setattr(probes, "tag_values", None)  # what is there is not asked again
     assert vocabularies.run(data, tmp_path / "work", form, "tiny")["tasks"] == found["tasks"]
+
+
+def test_a_corpus_is_asked_for_the_starts_of_its_claims() -> None:
+    form = vocabularies.QUICK
+    assert set(vocabularies.asked(form, "medquad")) == set(vocabularies.STARTS)
+    assert set(vocabularies.STARTS) - set(vocabularies.asked(form, "gesetze")) == {"wechsel", "ofa"}
+    assert set(vocabularies.asked(form, "contracts")) == {"keep", "extend", "focus"}
+
+
+def test_a_claim_is_judged_by_the_corpora_that_were_asked_for_it() -> None:
+    both, one = (
+        {name: [[0.5, 0.6], [0.5, 0.6]] for name in names} for names in (("keep", "extend", "focus"), ("keep",))
+    )
+    parts = {name: {"values": values, "tasks": {}} for name, values in {"both": both, "one": one}.items()}
+    assert set(vocabularies.judge(vocabularies.CLAIMS["extension"], parts)["by_name"]) == {"both"}
