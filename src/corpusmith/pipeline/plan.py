@@ -117,7 +117,8 @@ def make_plan(
     plan: list[PlannedStep] = []
     resident = environment.resident_memory_bytes()
     memory = Memory(whole.config, whole.parameter_count(), tokens, passages, sentences, resident)
-    untrained = held = memory.resting()  # freed memory is kept: it never falls from one step to the next
+    # Freed memory is kept: it never falls from one step to the next. What learning to grow has freed, training takes.
+    untrained = held = memory.resting()
     for step in steps:
         planned: PlannedStep = {
             "step": step.name,
@@ -147,7 +148,8 @@ def make_plan(
         elif step.name == "growth" and learning_tokens(recipe.start):
             held = max(held, untrained + memory.training(learning_batch(recipe.start)))
         else:
-            untrained = held = max(held, memory.held(step.name))
+            untrained = max(untrained, memory.held(step.name))
+            held = max(held, untrained)
         plan.append(planned | {"memory_bytes": int(held + memory.mapped(step.name))})
     return plan
 
