@@ -170,3 +170,16 @@ def test_stacking_comes_with_the_advice_of_those_who_measured_it(
     note = next(step["note"] for step in make_plan([notes], recipe, tmp_path / "out") if step["step"] == "growth")
     assert ("Du et al. (2024) first train a model with 4 times fewer layers" in note) == advised
     assert ("5% of the FLOPs" in note) == advised
+
+
+def test_training_takes_up_the_memory_that_learning_to_grow_has_freed(
+    base_model: Path, notes: Path, tmp_path: Path
+) -> None:
+    width = load_checkpoint(str(base_model)).encoder.config.hidden_size
+    found = {}
+    for tokens in (2_000, 1_000_000):
+        growth = [{"kind": "ligo", "batch_tokens": tokens}]
+        recipe = start_recipe(base_model, hidden_size=2 * width, growth=growth)
+        found[tokens] = {step["step"]: step["memory_bytes"] for step in make_plan([notes], recipe, tmp_path / "out")}
+    assert found[2_000]["stage-1"] > found[2_000]["growth"]
+    assert found[1_000_000]["stage-1"] == found[1_000_000]["growth"] > found[2_000]["stage-1"]
