@@ -56,7 +56,7 @@ def recipe_for(base: Path, *, stages: bool | list[dict] = True, **options: objec
         "pairs": {"per_document": 2, "candidates": 4, "depth": 20},
         "heldout": {"share": 0.5},
         "stages": [STAGE] if stages is True else stages or [],
-        "search": {"model": "trained"},
+        "search": {"model": "trained", "sentences": 0.5},
         **options,
     }
     return parse_recipe(content, "test")

@@ -31,6 +31,7 @@ from corpusmith.evaluation.significance import bootstrap_interval, paired_random
 from corpusmith.index.search import SearchSettings
 from corpusmith.index.sentences import SentenceIndex
 from corpusmith.pipeline.workspace import DEFAULT_SEARCH
+from corpusmith.recipe import preset
 from corpusmith.retrieval.base import PADDING
 from corpusmith.retrieval.late_interaction import LateInteraction
 
@@ -153,7 +154,8 @@ def main() -> None:
         if name in PAIRS:
             folder, split = work / name, "test"
             collection_of_pairs(data / "pairs" / f"{name}.jsonl.gz", PAIRS[name], folder, rng)
-        build(folder, recipe="search-only", out=work / f"{name}-built")
+        recipe = preset("search-only").with_overrides({"search.sentences": 0.5})  # so that they are encoded
+        build(folder, recipe=recipe, out=work / f"{name}-built")
         collections[name] = measure_settings(work / f"{name}-built", read_beir(folder, split))
     settings = next(iter(collections.values()))["settings"]
     means = {key: np.mean([entry["settings"][key]["difference"] for entry in collections.values()]) for key in settings}

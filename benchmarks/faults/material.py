@@ -101,7 +101,7 @@ def write_recipe(path: Path, model: Path, budget: dict[str, float], objectives: 
         "pairs": {"per_document": 2, "candidates": 4, "depth": 20},
         "heldout": {"share": 0.5},
         "stages": [{"objective": {"kind": kind}, "training": training} for kind in objectives],
-        "search": {"model": "trained"},
+        "search": {"model": "trained", "sentences": 0.5},
     }
     path.write_text(to_toml(parse_recipe(content, "faults")), encoding="utf-8")
     return path

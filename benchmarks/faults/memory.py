@@ -65,12 +65,13 @@ def cases(data: Path, scratch: Path) -> dict[str, tuple[Path, str]]:
     tiny = f'[model]\nbase = "{write_model(scratch / "tiny")}"\n'
     small = write_corpus(scratch / "small")
     budget = "[budget]\ntokens = 400000\n"
-    trained = '[search]\nmodel = "trained"\n'
+    search = "[search]\nsentences = 0.5\n"
+    trained = search + 'model = "trained"\n'
     found = {
-        "tiny model, 120 documents": (small, tiny),
-        "MiniLM, 120 documents": (small, ""),
-        "MiniLM, cranfield": (data / "retrieval" / "cranfield", ""),
-        "MiniLM, scifact": (data / "retrieval" / "scifact", ""),
+        "tiny model, 120 documents": (small, tiny + search),
+        "MiniLM, 120 documents": (small, search),
+        "MiniLM, cranfield": (data / "retrieval" / "cranfield", search),
+        "MiniLM, scifact": (data / "retrieval" / "scifact", search),
     }
     for kind in ("contrastive", "masked_language", "retromae"):
         stage = STAGE.format(kind=kind) + TRAINING

@@ -94,7 +94,9 @@ def memory(name: str) -> int:
 
 def run_step(name: str, paths: Sequence[Path], out: Path, encoder: str) -> dict[str, float]:
     """One step of the chain; what comes before it must be there, or is made first and not timed."""
-    recipe = preset("default" if name == "pairs" else "search-only").with_overrides({"model.base": encoder})
+    recipe = preset("default" if name == "pairs" else "search-only").with_overrides(
+        {"model.base": encoder, "search.sentences": 0.5}
+    )
     timer = StepTimer(name)
     work = Workspace(paths, recipe, out, timer)
     shutil.rmtree(work.path(name), ignore_errors=True)

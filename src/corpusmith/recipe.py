@@ -139,9 +139,9 @@ class SearchConfig(Config):
     whitening: float | Literal["auto"] = "auto"
     """Share by which directions along which all passages differ count less in dense search; 0 leaves them as they are,
     at 1 all have the same variance."""
-    sentences: float | Literal["auto"] = "auto"
-    """Share of a passage's dense score that is its best sentence's. 0 leaves sentences out, which saves encoding them:
-    about as long as encoding the passages, and five times their space on the disk."""
+    sentences: float = Field(default=0.0, ge=0, le=1)
+    """Share of a passage's dense score that is its best sentence's; 0 leaves sentences out. Encoding them takes about
+    as long as encoding the passages, and five times their space on the disk."""
     feedback: float | Literal["auto"] = "auto"
     """How far the dense query moves toward the top documents of the first fused ranking; 0 switches it off."""
     smoothing: float | Literal["auto"] = "auto"
@@ -162,14 +162,7 @@ class SearchConfig(Config):
 
     @model_validator(mode="after")
     def _in_range(self) -> SearchConfig:
-        for name, highest in (
-            ("weight", 1),
-            ("whitening", 1),
-            ("sentences", 1),
-            ("feedback", 10),
-            ("smoothing", 1),
-            ("late", 100),
-        ):
+        for name, highest in (("weight", 1), ("whitening", 1), ("feedback", 10), ("smoothing", 1), ("late", 100)):
             value = getattr(self, name)
             if value != "auto" and not 0 <= value <= highest:
                 raise ValueError(f"{name} lies between 0 and {highest}, or is 'auto'")

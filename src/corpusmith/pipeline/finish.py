@@ -26,7 +26,6 @@ from corpusmith.retrieval.sentences import Sentences, encode_sentences
 CHOSEN_SETTINGS: dict[str, tuple[str, tuple[float, ...]]] = {
     "whitening": ("share of whitening", (0.0, 0.25, 0.5)),
     "weight": ("fusion weight of the dense side", (0.3, 0.4, 0.5, 0.6, 0.7)),
-    "sentences": ("share of the best sentence in the dense score", (0.0, 0.25, 0.5, 0.75)),
     "feedback": ("feedback strength", (0.0, 0.25, 0.5, 1.0)),
     "smoothing": ("share of smoothing", (0.0, 0.2, 0.4)),
     "late": ("weight of late interaction", (0.0, 1.0)),
@@ -136,7 +135,7 @@ def _choose_settings(
     """
     wanted = work.recipe.search
     given = {name: value for name in CHOSEN_SETTINGS if (value := getattr(wanted, name)) != "auto"}
-    same = {name: getattr(wanted, name) for name in ("fusion", "candidates", "late_depth")}
+    same = {name: getattr(wanted, name) for name in ("fusion", "sentences", "candidates", "late_depth")}
     settings = DEFAULT_SEARCH.model_copy(update=same | given)
     if len(validation.queries) < MINIMUM_QUERIES:
         return settings

@@ -49,11 +49,10 @@ from corpusmith.vocabulary.tokenizer import Tokenizer
 STEPS = "steps"
 FOR_USERS = ("model", "index")
 """Steps whose folders stand at the top of the build; the others stand under `steps/`."""
-DEFAULT_SEARCH = SearchSettings(weight=0.5, sentences=0.5, feedback=0.25, smoothing=0.2, late=1.0)
+DEFAULT_SEARCH = SearchSettings(weight=0.5, feedback=0.25, smoothing=0.2, late=1.0)
 """Search where nothing was chosen (benchmarks/claims/search_settings.py says why these settings)."""
-QUICK_SEARCH = DEFAULT_SEARCH.model_copy(update={"late": 0.0, "sentences": 0.0})
-"""The same by whole passages alone and without late interaction, for the many queries by which pairs are mined and
-models compared."""
+QUICK_SEARCH = DEFAULT_SEARCH.model_copy(update={"late": 0.0})
+"""The same without late interaction, for the many queries by which pairs are mined and models and settings compared."""
 
 
 class Workspace:
