@@ -26,7 +26,7 @@ from corpusmith.pipeline.chain import Silent, reusable
 from corpusmith.pipeline.extent import USUAL_BYTES_A_TOKEN, bytes_a_token, file_bytes
 from corpusmith.pipeline.memory import BYTES_A_PARAMETER, Memory
 from corpusmith.pipeline.run import chain
-from corpusmith.pipeline.start import encoder_to_train, learning_batch, learning_tokens
+from corpusmith.pipeline.start import encoder_to_train, learning_batch, learning_tokens, transfer_tokens
 from corpusmith.pipeline.train import RESERVED_SECONDS, late_share, sentences_share
 from corpusmith.pipeline.workspace import Workspace
 from corpusmith.recipe import Recipe, StageConfig
@@ -51,6 +51,8 @@ CHECKPOINT_BYTES_A_PARAMETER = 12
 CHECKPOINTS = 3
 TRAINING_COST = 3.5
 """Training a token against encoding one, as measured with all-MiniLM-L6-v2."""
+DISTILLING_COST = 5.0
+"""Learning new vectors from a token, in 32 bits and by two models, against encoding one."""
 PROBE_SEQUENCES, PROBE_TOKENS = 32, 128
 
 
@@ -90,7 +92,7 @@ def make_plan(
         "tokens": tokens / INDEX_TOKENS_A_SECOND,
         "lexical": tokens / INDEX_TOKENS_A_SECOND,
         "base": encoding_seconds,
-        "vocabulary": _vocabulary_seconds(recipe, tokens * a_token),
+        "vocabulary": _vocabulary_seconds(recipe, tokens * a_token) + transfer_tokens(recipe) * DISTILLING_COST / speed,
         "vocabulary-tokens": tokens / INDEX_TOKENS_A_SECOND,
         "growth": learning_tokens(recipe.start) * dearer * TRAINING_COST / speed,
         "trained": anew / speed * dearer,

@@ -107,27 +107,35 @@ def decide_vocabulary(
 def _sample(recipe: Recipe, paths: Sequence[Path], characters: int) -> TextSample:
     """A sample of the documents; of a large corpus, of those that come first."""
     documents = _FirstDocuments(read(paths, recipe.corpus), READ_CHARACTERS)
-    sample = sample_documents(documents, characters, recipe.seed, recipe.corpus.minimum_words)
-    if not documents.cut or recipe.corpus.maximum_documents is not None or not paths:
+    sample = sample_documents(documents, characters, recipe.seed, recipe.corpus)
+    if not documents.cut or not paths:
         return sample
     a_character = sum(len(text.encode()) for text in sample.texts) / sample.characters
-    in_files = round(file_bytes(paths, recipe.corpus) / a_character)
-    return replace(sample, total_characters=max(sample.total_characters, in_files))
+    in_all = file_bytes(paths, recipe.corpus) / a_character
+    if recipe.corpus.maximum_documents is not None:
+        in_all = min(in_all, recipe.corpus.maximum_documents * documents.characters / documents.number)
+    kept = min(1.0, sample.total_characters / documents.characters)
+    return replace(sample, total_characters=max(sample.total_characters, round(kept * in_all)))
 
 
 class _FirstDocuments:
-    """Documents until they have so many characters; `cut` says whether there are more."""
+    """Documents until they have so many characters; `number` and `characters` count them, and `cut` says whether there
+    are more."""
 
-    def __init__(self, documents: Iterable[Document | Dropped], characters: int) -> None:
-        self._documents, self._left, self.cut = documents, characters, False
+    def __init__(self, documents: Iterable[Document | Dropped], most: int) -> None:
+        self._documents, self._most = documents, most
+        self.number = self.characters = 0
+        self.cut = False
 
     def __iter__(self) -> Iterator[Document | Dropped]:
         for document in self._documents:
-            if self._left <= 0:
+            if self.characters >= self._most:
                 self.cut = True
                 return
+            if isinstance(document, Document):
+                self.number += 1
+                self.characters += len(document.title) + len(document.text)
             yield document
-            self._left -= 0 if isinstance(document, Dropped) else len(document.text)
 
 
 def decide_growth(base: EncoderConfig, wanted: EncoderConfig) -> tuple[GrowthConfig, ...]:

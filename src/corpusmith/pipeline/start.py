@@ -21,7 +21,7 @@ from corpusmith.objective.masked_language import MaskedLanguage
 from corpusmith.pipeline.settle import SHAPE, shapes_on_the_way, wanted_shape
 from corpusmith.pipeline.train import training_data
 from corpusmith.pipeline.workspace import Workspace
-from corpusmith.recipe import StartConfig
+from corpusmith.recipe import Recipe, StartConfig
 from corpusmith.training.batches import batches_from
 from corpusmith.training.loop import computing_in
 from corpusmith.vocabulary.carry import carry
@@ -41,13 +41,11 @@ def make_vocabulary(work: Workspace, draft: Draft) -> None:
     transfer = build_transfer(work.recipe.start.transfer)
     carried = carry(base, tokenizer, transfer, sample.texts, np.random.default_rng([seed, 0x7C]))
     draft.cost["flops"] = transfer.flops
+    if sample.characters < sample.total_characters:  # in the very texts that it was learned from it would save more
+        sample = sample_corpus(work.corpus, options.sample_characters, seed + 1)
     report = report_fertility(sample, base.name, base.tokenizer, {options.kind: tokenizer})
     saved = report.gains[0].saved
-    draft.facts.update(
-        entries=tokenizer.size,
-        tokens_per_word=(report.base.tokens_per_word, report.gains[0].fertility.tokens_per_word),
-        tokens_saved=saved,
-    )
+    draft.facts.update(entries=tokenizer.size, tokens_saved=saved, fertility=report.to_json())
     does = f"save {saved:.1%} of the corpus's tokens" if saved >= 0 else f"need {-saved:.1%} more tokens for the corpus"
     work.watcher.say(f"  {tokenizer.size:,} entries {does}")
     _export(carried, draft)
@@ -88,6 +86,12 @@ def learning_tokens(start: StartConfig) -> int:
     """How many tokens the operators learn from."""
     operators = [build_operator(options) for options in start.operators]
     return sum(operator.steps * operator.batch_tokens for operator in operators)
+
+
+def transfer_tokens(recipe: Recipe) -> int:
+    """How many tokens the transfer of embeddings learns from."""
+    start = recipe.start
+    return build_transfer(start.transfer).learning_tokens if start.changes_vocabulary else 0
 
 
 def learning_batch(start: StartConfig) -> int:

@@ -48,6 +48,7 @@ def summarise(work: Workspace) -> report.Summary:
         "versions": environment.versions(),
         "verdict": _verdict(work, evaluations),
         "corpus": _corpus(work),
+        "vocabulary": work.manifests["vocabulary"].facts["fertility"] if "vocabulary" in work.manifests else None,
         "evaluations": evaluations,
         "choices": [_choice(choice, work.choice["queries"]) for choice in work.choice["choices"]],
         "training": [_training(work, name) for name in work.manifests if name.startswith("stage-")],
@@ -163,10 +164,11 @@ def _vocabulary(work: Workspace) -> list[str]:
     if work.recipe.start.changes_vocabulary:
         entries, was = work.manifests["vocabulary"].facts["entries"], tokens.cost["tokens"]
         tokens = work.manifests["vocabulary-tokens"]
-        now = tokens.cost["tokens"]
+        now, seconds = tokens.cost["tokens"], work.manifests["base"].seconds
         sentences.append(
             f"The vocabulary has {entries:,} entries and cuts the passages into {now:,.0f} tokens instead of "
-            f"{was:,.0f} ({now / max(was, 1) - 1:+z.1%})."
+            f"{was:,.0f} ({now / max(was, 1) - 1:+z.1%}); at the base's speed one pass over them takes "
+            f"{notation.duration(seconds * now / max(was, 1))} instead of {notation.duration(seconds)}."
         )
     note = tokens.facts.get("note")
     return [*sentences, note] if note else sentences

@@ -12,7 +12,7 @@ p-value of the paired test; everything else is "not distinguishable".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 SIGNIFICANCE = 0.05
 BUILT = "built"
@@ -185,7 +185,8 @@ class PlannedStep(TypedDict):
 
 
 class Summary(TypedDict):
-    """All that a build did and found. Evaluations, choices, training and searches may be empty."""
+    """All that a build did and found. Evaluations, choices, training and searches may be empty; `vocabulary` is the
+    `FertilityReport` of the base's vocabulary and the one that took its place, None where none did."""
 
     title: str
     created: str
@@ -198,6 +199,7 @@ class Summary(TypedDict):
     versions: dict[str, str]
     verdict: list[str]
     corpus: Corpus
+    vocabulary: NotRequired[dict[str, Any] | None]
     evaluations: list[Evaluation]
     choices: list[Choice]
     training: list[Training]

@@ -38,6 +38,7 @@ KINDS = {
 PARTS: dict[str, Any] = {
     "verdict": [],
     "corpus": None,
+    "vocabulary": None,
     "evaluations": [],
     "choices": [],
     "training": [],
@@ -98,6 +99,8 @@ def _environment() -> Environment:
         quantity=notation.quantity,
         size=notation.size,
         scientific=notation.scientific,
+        share=notation.share,
+        rate=notation.rate,
         duration=notation.duration,
     )
     return environment

@@ -137,13 +137,12 @@ def _changed(source: Tokenizer, change: Callable[[dict[str, Any]], None]) -> Tok
 
 def _cutter(source: Tokenizer) -> Callable[[str], list[str | None]]:
     """What cuts a word into pieces, with None for what is unknown or spelt byte by byte for want of a piece."""
-    model = source.backend.model
-    falls_back = getattr(model, "byte_fallback", False)
+    falls_back = getattr(source.backend.model, "byte_fallback", False)
 
     def cut(word: str) -> list[str | None]:
         return [
             None if token.id == source.unk or (falls_back and BYTE_NAME.fullmatch(token.value)) else token.value
-            for token in model.tokenize(word)
+            for token in source.cut(word)
         ]
 
     return cut

@@ -143,15 +143,15 @@ def report_fertility(
         passages: for the share of a passage that lies beyond what the model reads.
     """
     counts = count_units(sample.texts)
-    cuts = {label: _Cut(tokenizer, sample, counts, passages) for label, tokenizer in {name: base, **others}.items()}
-    measured = {label: cut.fertility(label, tokens_per_second, flops_per_token) for label, cut in cuts.items()}
-    before = cuts[name]
-    gains = [
-        Gain(measured[label], 1 - cuts[label].tokens / max(1, before.tokens), before.improved(cuts[label]))
-        for label in others
-    ]
+    before = _Cut(base, sample, counts, passages)
+    measured = before.fertility(name, tokens_per_second, flops_per_token)
+    gains = []
+    for label, tokenizer in others.items():
+        after = _Cut(tokenizer, sample, counts, passages)
+        saved = 1 - after.tokens / max(1, before.tokens)
+        gains.append(Gain(after.fertility(label, tokens_per_second, flops_per_token), saved, before.improved(after)))
     words = int(before.words.sum())
-    return FertilityReport(sample.characters, sample.total_characters, words, measured[name], tuple(gains), passages)
+    return FertilityReport(sample.characters, sample.total_characters, words, measured, tuple(gains), passages)
 
 
 def count_units(texts: Sequence[str]) -> Counter[str]:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from corpusmith.corpus.base import Document, Dropped
 from corpusmith.corpus.clean import clean_document, reason_to_drop
+from corpusmith.corpus.config import CorpusConfig
+from corpusmith.corpus.deduplicate import Deduplicator
 from corpusmith.corpus.store import Corpus
 from corpusmith.errors import CorpusError
 
@@ -90,16 +93,22 @@ def sample_corpus(corpus: Corpus, characters: int, seed: int) -> TextSample:
 
 
 def sample_documents(
-    documents: Iterable[Document | Dropped], characters: int, seed: int, minimum_words: int = 3
+    documents: Iterable[Document | Dropped], characters: int, seed: int, config: CorpusConfig | None = None
 ) -> TextSample:
-    """A sample of the paragraphs of documents as they are read, cleaned, those that a corpus would drop left out."""
-    return _draw(_paragraphs(documents, minimum_words), characters, seed)
+    """A sample of the paragraphs of documents as they are read, cleaned, without those that a corpus would drop and
+    those that duplicate an earlier one."""
+    config = config or CorpusConfig()
+    with closing(Deduplicator(config.near_duplicate_threshold)) as seen:
+        return _draw(_paragraphs(documents, config.minimum_words, seen), characters, seed)
 
 
-def _paragraphs(documents: Iterable[Document | Dropped], minimum_words: int) -> Iterator[tuple[int, str]]:
+def _paragraphs(
+    documents: Iterable[Document | Dropped], minimum_words: int, seen: Deduplicator
+) -> Iterator[tuple[int, str]]:
     for number, item in enumerate(documents):
         if isinstance(item, Dropped):
             continue
         document = clean_document(item)
-        if reason_to_drop(document, minimum_words) is None:
-            yield from ((number, text) for text in (document.title, *document.text.split("\n\n")))
+        if reason_to_drop(document, minimum_words) or seen.add(str(number), f"{document.title}\n{document.text}"):
+            continue
+        yield from ((number, text) for text in (document.title, *document.text.split("\n\n")))

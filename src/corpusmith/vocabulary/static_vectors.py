@@ -6,12 +6,12 @@
 
 `M[V, V]` sparse, positive pointwise mutual information; `v[V, d]`, d leading singular vectors. This is the matrix that
 word2vec factorises by stochastic steps (Levy and Goldberg), factorised once instead: the same corpus gives the same
-vectors whatever the hash seed, a corpus of a few million tokens takes seconds, and numpy and scipy do the work. On
+vectors whatever the hash seed, a corpus of a few million tokens takes seconds, and scipy does the work (ARPACK). On
 corpora as small as a domain's, word2vec's steps are too few to learn rare words.
 
 Citation: Levy, Goldberg (2014), "Neural Word Embedding as Implicit Matrix Factorization", NIPS, sections 3 and 4; Levy,
 Goldberg, Dagan (2015), "Improving Distributional Similarity with Lessons Learned from Word Embeddings", TACL (the 0.75
-and the 0.5); Halko, Martinsson, Tropp (2011), "Finding Structure with Randomness", SIAM Review, algorithm 4.4.
+and the 0.5).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from scipy.sparse import csr_array
+from scipy.sparse.linalg import svds
 
 MOST_TOKENS = 2**23
 """Tokens of a sample that are read; the rest of a larger one is left out."""
@@ -33,9 +34,6 @@ SMOOTHING = 0.75
 
 SINGULAR_POWER = 0.5
 """Power of the singular values that scales the directions."""
-
-SPARE_DIRECTIONS, ROUNDS = 10, 6
-"""Of the randomised factorisation: directions followed beside those wanted, and times the matrix is applied."""
 
 
 def sampled(
@@ -113,17 +111,11 @@ def static_vectors(
 
 def _leading_directions(matrix: csr_array, dimensions: int, rng: np.random.Generator) -> np.ndarray:
     """`float32[n, dimensions]`, U S^0.5 of the leading singular values of `matrix[n, n]`."""
-    width = min(dimensions + SPARE_DIRECTIONS, matrix.shape[0])
-    transposed = matrix.T.tocsr()
-    basis = matrix @ rng.standard_normal((matrix.shape[1], width)).astype(np.float32)
-    for _ in range(ROUNDS):
-        basis = matrix @ (transposed @ np.linalg.qr(basis)[0])
-    basis = np.linalg.qr(basis)[0]
-    projected = transposed @ basis
-    squares, rotation = np.linalg.eigh(projected.T @ projected)
-    leading = np.argsort(squares)[::-1][:dimensions]
-    scale = np.maximum(squares[leading], 0.0) ** (SINGULAR_POWER / 2)
-    return (basis @ rotation[:, leading]) * scale
+    if dimensions < matrix.shape[0]:
+        left, values, _ = svds(matrix, k=dimensions, v0=rng.standard_normal(matrix.shape[0]))
+    else:  # as many directions as symbols: a small matrix, which ARPACK does not take
+        left, values, _ = np.linalg.svd(matrix.toarray())
+    return left * values**SINGULAR_POWER
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -39,6 +39,8 @@ USUAL_NAMES = {
     "unk": ("[UNK]", "<unk>"),
 }
 
+CONTRADICTION = "the tokenizer contradicts itself"
+
 
 class Tokenizer:
     """A checkpoint's tokenizer: texts to ids without special tokens, ids to sequences with them.
@@ -131,10 +133,19 @@ class Tokenizer:
     def stream(self, texts: Sequence[str]) -> Iterator[np.ndarray]:
         """As `encode`, one text after the other, holding only a small batch at a time."""
         for batch in text_batches(texts, BATCH, BATCH_CHARACTERS):
-            with _naming_library_errors("the tokenizer contradicts itself"):
+            with _naming_library_errors(CONTRADICTION):
                 encodings = self._backend.encode_batch_fast(batch, add_special_tokens=False)
             for encoding in encodings:
                 yield np.array(encoding.ids, dtype=np.uint32)
+
+    def cut(self, word: str) -> list[tokenizers.Token]:
+        """The pieces that the model alone, after normalizer and splitter, cuts a word into.
+
+        Raises:
+            ModelError: it cannot, having no token for what is unknown.
+        """
+        with _naming_library_errors(CONTRADICTION):
+            return self._backend.model.tokenize(word)
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Text of these ids, special tokens left out; for people to read, not always the text they came from."""

@@ -54,6 +54,8 @@ class EmbeddingTransfer(ABC):
     """Whether pieces that both vocabularies have keep their vectors, bit by bit. Special tokens always do."""
     flops: float = 0.0
     """What the last `embed` spent in passes through the model."""
+    learning_tokens: int = 0
+    """Tokens that `embed` trains on, in 32 bits."""
 
     @abstractmethod
     def embed(self, given: TransferInput) -> np.ndarray:

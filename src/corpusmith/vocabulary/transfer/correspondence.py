@@ -93,10 +93,8 @@ class Cutter:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         backend = tokenizer.backend
-        self._model, self._normalizer, self._splitter = backend.model, backend.normalizer, backend.pre_tokenizer
-        self._prefix = (
-            getattr(self._model, "continuing_subword_prefix", None) if tokenizer.kind == "WordPiece" else None
-        )
+        self._tokenizer, self._normalizer, self._splitter = tokenizer, backend.normalizer, backend.pre_tokenizer
+        self._prefix = backend.model.continuing_subword_prefix if tokenizer.kind == "WordPiece" else None
         self._mark = word_mark(tokenizer) if self._prefix is None else ""
         self._unknown = tokenizer.unk
 
@@ -115,7 +113,7 @@ class Cutter:
         return self._cut(parts)
 
     def _cut(self, parts: list[str]) -> list[int]:
-        ids = [token.id for part in parts for token in self._model.tokenize(part)]
+        ids = [token.id for part in parts for token in self._tokenizer.cut(part)]
         return [number for number in ids if number != self._unknown]
 
 

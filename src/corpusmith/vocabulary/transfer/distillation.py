@@ -53,6 +53,9 @@ MOST_READ = 2**21
 TEXTS_AT_ONCE = 256
 """Texts cut at a time."""
 
+ITS_OWN_TOKENS = 3
+"""Of an occurrence, beside its context: the new piece, and those that open and close the sequence."""
+
 BETAS = (0.9, 0.99)
 """Adam's: a vector is touched a few dozen times, and its first step must not be larger than the others."""
 
@@ -72,6 +75,7 @@ class Distillation(EmbeddingTransfer):
 
     def __init__(self, config: DistillationConfig) -> None:
         self.config = config
+        self.learning_tokens = config.steps * config.batch * (2 * config.context + ITS_OWN_TOKENS)
 
     def embed(self, given: TransferInput) -> np.ndarray:
         """The means of old pieces, improved where new ones occur, and copies of what is shared."""
