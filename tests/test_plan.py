@@ -162,6 +162,18 @@ def test_a_vocabulary_of_a_small_corpus_takes_seconds(base_model: Path, notes: P
     assert 5 <= next(step["seconds"] or 0 for step in plan if step["step"] == "vocabulary") < 6
 
 
+def test_a_transfer_that_learns_takes_its_time(
+    base_model: Path, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("corpusmith.pipeline.plan.encoding_speed", lambda *_: 1000.0)
+    transfers = [{"kind": "subword"}, {"kind": "distillation"}, {"kind": "distillation", "steps": 600}]
+    recipes = [start_recipe(base_model, vocabulary={"kind": "replace"}, transfer=transfer) for transfer in transfers]
+    plans = [make_plan([notes], recipe, tmp_path / "out") for recipe in recipes]
+    means, learned, longer = (next(s["seconds"] or 0 for s in plan if s["step"] == "vocabulary") for plan in plans)
+    assert learned - means > 60
+    assert longer - means == pytest.approx(2 * (learned - means))
+
+
 @pytest.mark.parametrize(("kind", "advised"), [("stack", True), ("interleave", False)])
 def test_stacking_comes_with_the_advice_of_those_who_measured_it(
     base_model: Path, notes: Path, tmp_path: Path, kind: str, advised: bool

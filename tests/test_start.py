@@ -48,6 +48,9 @@ def test_a_model_over_another_vocabulary_is_trained_and_searches(
     facts = read_manifest(tmp_path / "out" / "steps" / "vocabulary").facts
     assert facts["entries"] == model.tokenizer.size
     assert facts["tokens_saved"] > 0
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert "The most improved words" in report
+    assert f"{facts['fertility']['gains'][0]['fertility']['tokens_per_word']:.2f}</td>" in report
     done = "extended" if vocabulary["kind"] == "extend" else "replaced"
     verdict = " ".join(result.summary["verdict"])
     assert f"the adapted model alone ({done} vocabulary, trained) scores " in verdict
@@ -222,6 +225,19 @@ def test_a_large_corpus_is_not_taken_for_the_part_of_it_that_is_read(
     sample = learner_for(AutoConfig(), recipe_for(base_model, start="auto"), [documents], base).sample
     assert sample.characters < 3000
     assert sample.total_characters == pytest.approx((documents / "notes.jsonl").stat().st_size, rel=0.1)
+
+
+def test_of_a_large_corpus_no_more_is_counted_than_the_documents_that_are_wanted(
+    documents: Path, base_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("corpusmith.pipeline.settle.READ_CHARACTERS", 1000)
+    base = load_checkpoint(base_model)
+    recipe = recipe_for(base_model, start="auto")
+    whole, half = (
+        learner_for(AutoConfig(), wanted, [documents], base).sample.total_characters
+        for wanted in (recipe, recipe.with_overrides({"corpus.maximum_documents": 60}))
+    )
+    assert 0.3 * whole < half < 0.7 * whole
 
 
 @pytest.mark.parametrize(

@@ -179,3 +179,11 @@ def test_a_kind_that_cannot_be_extended_is_named() -> None:
     backend = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[CLS]": 0, "[SEP]": 1, "[UNK]": 2}, unk_token="[UNK]"))
     with pytest.raises(ModelError, match="WordLevel tokenizer cannot be extended"):
         extend_tokenizer(options(), Tokenizer(backend, {}, {}), ["a"])
+
+
+def test_a_tokenizer_that_cannot_cut_the_texts_is_named() -> None:
+    pieces = [("<s>", 0.0), ("</s>", 0.0), ("▁", -1.0), ("a", -1.0)]
+    backend = tokenizers.Tokenizer(tokenizers.models.Unigram(pieces, unk_id=None))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    with pytest.raises(ModelError, match="the tokenizer contradicts itself"):
+        extend_tokenizer(options(minimum_count=1), Tokenizer(backend, {}, {}), ["a b"])

@@ -70,6 +70,13 @@ def test_what_a_model_does_not_read_of_a_passage_follows_from_its_length(
     assert report_fertility(texts, "small", small, {}).base.beyond is None
 
 
+def test_a_base_of_the_name_of_what_is_compared_with_it_stays_itself(small: Tokenizer, larger: Tokenizer) -> None:
+    texts = sample("immune immune heart kidney")
+    alike, expected = (report_fertility(texts, name, small, {"larger": larger}) for name in ("larger", "small"))
+    assert alike.base.tokens_per_word == expected.base.tokens_per_word
+    assert alike.gains == expected.gains
+
+
 def test_more_tokens_are_a_negative_gain(small: Tokenizer, larger: Tokenizer) -> None:
     (gain,) = report_fertility(sample("immune heart"), "larger", larger, {"small": small}).gains
     assert gain.saved == pytest.approx(-1)

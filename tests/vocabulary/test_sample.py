@@ -85,3 +85,10 @@ def test_documents_give_their_titles_and_paragraphs_and_what_a_corpus_drops_is_l
         Document("c", "", "1 2 3 4"),
     ]
     assert sample_documents(documents, 10_000, seed=0).texts == ("The heart", sentences[0], sentences[1])
+
+
+def test_documents_that_say_the_same_are_read_once(sentences: list[str]) -> None:
+    documents = [Document(f"d{i}", "", sentences[i % 4]) for i in range(8)]
+    sample = sample_documents(documents, 10_000, seed=0)
+    assert sample.texts == tuple(sentences[:4])
+    assert sample.total_characters == sum(map(len, sentences[:4]))
