@@ -79,6 +79,17 @@ def test_only_an_attempt_with_the_same_key_is_gone_on_with(tmp_path: Path, same_
         assert (draft.folder / "half").exists() is kept
 
 
+def test_whose_an_interrupted_attempt_is_is_not_written_anew_where_it_goes_on(tmp_path: Path) -> None:
+    """A disk that is full just then would make it nobody's, and what it had done would be removed."""
+    marker = tmp_path / ".a.key"
+    with pytest.raises(RuntimeError), artefact.writing(tmp_path / "a", "x", {}, {}, 1, resumable=True):
+        raise RuntimeError
+    before = marker.stat()
+    with pytest.raises(RuntimeError), artefact.writing(tmp_path / "a", "x", {}, {}, 1, resumable=True):
+        raise RuntimeError
+    assert (marker.stat().st_ino, marker.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
 def test_an_interrupted_attempt_is_kept_while_the_options_are_others(tmp_path: Path) -> None:
     said: list[str] = []
 

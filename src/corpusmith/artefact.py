@@ -23,7 +23,7 @@ from typing import Any
 
 from corpusmith import environment
 from corpusmith.digests import digest_file, digest_json, read_object, seal, unsealed
-from corpusmith.disk import link_file, naming_machine_errors, sync
+from corpusmith.disk import link_file, naming_machine_errors, sync, write_whole
 from corpusmith.errors import ArtefactError, EarlierArtefactError, NewerArtefactError
 
 FORMAT = 3
@@ -154,7 +154,8 @@ def _prepare(folder: Path, key: str, resumable: bool, say: Callable[[str], objec
             if left.exists():
                 shutil.rmtree(left)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    marker.write_text(key)
+    if not _is_marked(marker, key):  # what is right is not written anew: torn, it would disown what was done
+        write_whole(marker, key)
     if resumable:
         _take_attempt_back(folder, key)
     (draft.folder / MANIFEST).unlink(missing_ok=True)

@@ -160,14 +160,28 @@ def test_when_all_checkpoints_are_damaged_the_run_begins_again(run, tmp_path):
     assert found == ending(tmp_path / "whole")
 
 
-def test_a_log_shorter_than_the_checkpoint_remembers_is_told_and_not_padded(run, tmp_path):
+@pytest.mark.parametrize(
+    "damage", [lambda log: b"", lambda log: log.replace(b'"loss": 1', b'"loss": 9').replace(b"3", b"4")]
+)
+def test_a_damaged_log_is_told_and_made_whole_again(run, tmp_path, damage):
+    run(tmp_path / "whole", **OPTIONS)
     with pytest.raises(PowerCut):
         run(tmp_path / "cut", report=cut_after(6), **OPTIONS)
-    (tmp_path / "cut" / "log.jsonl").write_text("")
+    log = tmp_path / "cut" / "log.jsonl"
+    log.write_bytes(damage(log.read_bytes()))
     told: list = []
     run(tmp_path / "cut", report=told.append, **OPTIONS)
-    assert any(isinstance(record, Notice) and "shorter" in record.text for record in told)
-    assert b"\0" not in (tmp_path / "cut" / "log.jsonl").read_bytes()
+    assert [record.text for record in told if isinstance(record, Notice)] == [
+        f"{log} was damaged, and is again as the checkpoint remembers it."
+    ]
+    assert ending(tmp_path / "cut") == ending(tmp_path / "whole")
+
+
+def test_damaged_lines_of_timing_cost_themselves_alone(tmp_path):
+    lines = ['{"step": 1, "seconds": 2.5}', '{"step": 2, "sekonds": 8}', '{"step": 3, "seconds": "8"}', "[8]", "8", "{"]
+    (tmp_path / "timing.jsonl").write_text("\n".join(lines))
+    assert log_module.RunLog(tmp_path, None).seconds() == 2.5
+    assert log_module.read_timing(tmp_path / "timing.jsonl", "step", "seconds") == [{"step": 1, "seconds": 2.5}]
 
 
 def test_a_timing_line_torn_by_a_crash_is_passed_over_and_nothing_joined_to_it(tmp_path):

@@ -164,7 +164,7 @@ def _resolve(name_or_folder: str | Path, allow_download: bool) -> Path:
     if not allow_download:
         raise ModelError(
             f"there is no folder {name} and no such model comes installed (there is {next(iter(PACKAGED))}); "
-            "to fetch it from the Hugging Face Hub, allow downloads (model.allow_download = true)"
+            "to fetch it from the Hugging Face Hub, allow downloads in a recipe (model.allow_download = true)"
         )
     return _download(name)
 

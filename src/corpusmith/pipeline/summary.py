@@ -16,7 +16,7 @@ from corpusmith.evaluation.compare import DECIDING_MEASURE
 from corpusmith.report import base as report
 from corpusmith.report import notation
 from corpusmith.report.html import write_report
-from corpusmith.training.log import LOG, TIMING, read_records
+from corpusmith.training.log import LOG, TIMING, read_records, read_timing
 
 if TYPE_CHECKING:
     from corpusmith.pipeline.workspace import Workspace
@@ -202,7 +202,8 @@ def _training(work: Workspace, name: str) -> report.Training:
     """One stage: its cost, and the curves from its log, thinned to a few hundred points."""
     manifest = work.manifests[name]
     facts, run = manifest.facts, work.path(name) / "run"
-    lines, timing = read_records(run / LOG), [record for record in read_records(run / TIMING) if "tokens" in record]
+    lines = read_records(run / LOG)
+    timing = read_timing(run / TIMING, "tokens", "seconds", "utilisation", "peak_memory_bytes")
     steps = [line for line in lines if "loss" in line]
     thinned = steps[:: max(1, len(steps) // POINTS_A_CURVE)]
     seconds = sum(line["seconds"] for line in timing)
@@ -217,7 +218,7 @@ def _training(work: Workspace, name: str) -> report.Training:
         "utilisation": sum(line["utilisation"] * line["seconds"] for line in timing) / seconds if seconds else 0.0,
         "padding_avoided": plan.get("padding_avoided", 0.0),
         "precision": plan.get("precision", ""),
-        "peak_memory_bytes": max((line["peak_memory_bytes"] for line in timing), default=0),
+        "peak_memory_bytes": int(max((line["peak_memory_bytes"] for line in timing), default=0)),
         "loss": [[line["step"], line["loss"]] for line in thinned],
         "validation": [[line["step"], line["score"]] for line in lines if "score" in line],
         "kept_step": facts.get("kept_step"),

@@ -1,11 +1,11 @@
 """Checkpoints that are whole or absent, and from which training goes on to the same bytes.
 
 A checkpoint is a folder `step-00000120` with the weights and buffers of the encoder and the objective, AdamW's
-moments, and `progress.json`: how far the run is and the digests of the other two. Nothing else is state: batches and
-masks derive from (seed, step), the learning rate from the step. It is written in a temporary sibling, synced and
-renamed; what an evaluation finds afterwards is added to progress.json in one step. On reading, digests are checked,
-and a damaged checkpoint is set aside under a name that says so and the one before it used. Only safetensors and JSON
-are written: no checkpoint can run code.
+moments, and `progress.json`: how far the run is, its log, and the digests of the other two. Nothing else is state:
+batches and masks derive from (seed, step), the learning rate from the step. It is written in a temporary sibling,
+synced and renamed; what an evaluation finds afterwards is added to progress.json in one step. On reading, digests are
+checked, and a damaged checkpoint is set aside under a name that says so and the one before it used. Only safetensors
+and JSON are written: no checkpoint can run code.
 
 The best weights so far are those of an ordinary checkpoint, written before they were evaluated; it is kept as long as
 it is the best.
@@ -40,13 +40,13 @@ DAMAGED = ".damaged"
 
 @dataclass(slots=True)
 class Progress:
-    """How far a run is: optimiser steps taken, tokens and FLOPs spent, bytes of log.jsonl, evaluations so far (step,
+    """How far a run is: optimiser steps taken, tokens and FLOPs spent, what log.jsonl holds, evaluations so far (step,
     score, held-out loss or None), the step of the best one (None without any), and whether the run is over."""
 
     step: int = 0
     tokens: int = 0
     flops: float = 0.0
-    log_bytes: int = 0
+    log: str = ""
     evaluations: list[tuple[int, float, float | None]] = field(default_factory=list)
     best_step: int | None = None
     finished: bool = False

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from corpusmith import environment
-from corpusmith.disk import naming_machine_errors, sync
+from corpusmith.disk import naming_machine_errors, write_whole
 
 LOG, TIMING = "log.jsonl", "timing.jsonl"
 
@@ -68,12 +68,22 @@ Report = Callable[[StepRecord | Evaluation | Notice], None]
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The records of `log.jsonl` or `timing.jsonl`, if it is there; lines that a crash tore are passed over."""
+    """The records of `log.jsonl` or `timing.jsonl`, if it is there; lines that are damaged are passed over."""
     records = []
     for line in path.read_bytes().splitlines() if path.exists() else []:
         with suppress(ValueError):
             records.append(json.loads(line))
-    return records
+    return [record for record in records if isinstance(record, dict)]
+
+
+def read_timing(path: Path, *names: str) -> list[dict[str, float]]:
+    """The records of `timing.jsonl` that say all of these numbers. No digest guards the file: where a bit of it was
+    lost, so is a line, and nothing else."""
+    return [
+        {name: record[name] for name in names}
+        for record in read_records(path)
+        if all(isinstance(record.get(name), int | float) for name in names)
+    ]
 
 
 class RunLog:
@@ -85,14 +95,17 @@ class RunLog:
         self._report = report or (lambda record: None)
         self._end_torn_line()
 
-    def cut(self, size: int) -> None:
-        """Cut log.jsonl back to its first `size` bytes: what a resumed run is about to repeat."""
+    def content(self) -> str:
+        """What log.jsonl holds, for `restore`."""
         with naming_machine_errors(self._log):
-            self._log.touch()
-            if self._log.stat().st_size < size:
-                self.notice(f"{self._log} is shorter than the checkpoint remembers; its missing lines stay missing.")
-            else:
-                os.truncate(self._log, size)
+            return self._log.read_text(encoding="utf-8", errors="replace") if self._log.exists() else ""
+
+    def restore(self, content: str) -> None:
+        """Make log.jsonl what a checkpoint remembers: what stands behind it is about to be repeated."""
+        with naming_machine_errors(self._log):
+            if self._log.exists() and not self._log.read_bytes().startswith(content.encode()):
+                self.notice(f"{self._log} was damaged, and is again as the checkpoint remembers it.")
+            write_whole(self._log, content)
 
     def _end_torn_line(self) -> None:
         """What comes next in timing.jsonl gets a line of its own, whatever a crash left of the last one."""
@@ -140,17 +153,10 @@ class RunLog:
         self._append(self._timing, {"notice": text})
         self._report(Notice(text))
 
-    def flush(self) -> int:
-        """Force log.jsonl to the disk; its size in bytes, for `cut`."""
-        with naming_machine_errors(self._log):
-            self._log.touch()
-            sync(self._log)
-            return self._log.stat().st_size
-
     def seconds(self) -> float:
         """Seconds of all steps and evaluations so far, those lost with a crash and repeated included."""
-        records = read_records(self._timing)
-        return sum(record.get("seconds", 0.0) + record.get("evaluation_seconds", 0.0) for record in records)
+        names = ("seconds", "evaluation_seconds")
+        return sum(record[name] for name in names for record in read_timing(self._timing, name))
 
     def _append(self, path: Path, line: dict[str, Any]) -> None:
         with naming_machine_errors(path), path.open("a", encoding="utf-8") as file:

@@ -182,7 +182,7 @@ class Run:
         plan = self.plan(budget)
         resumed = self.checkpoints.load_latest(self.state)
         self.progress = resumed or Progress()
-        self.log.cut(self.progress.log_bytes)
+        self.log.restore(self.progress.log)
         if plan.baseline is not None and resumed is None:
             self.record_evaluation(Evaluation(0, *plan.baseline), plan.evaluation_seconds or 0.0)
             self.save()
@@ -292,7 +292,7 @@ class Run:
             self.log.notice(f"stopped after step {progress.step} of {plan.steps}: the score no longer rises.")
         progress.finished = stopped or progress.step == plan.steps
         if due or progress.finished:
-            progress.log_bytes = self.log.flush()
+            progress.log = self.log.content()
             self.checkpoints.amend(progress)
 
     def batches(self, first: int) -> Iterator[np.ndarray]:
@@ -399,7 +399,7 @@ class Run:
 
     def save(self) -> None:
         """Write a checkpoint of the present state."""
-        self.progress.log_bytes = self.log.flush()
+        self.progress.log = self.log.content()
         self.checkpoints.save(self.state, self.progress)
 
     def finish(self, plan: Plan) -> TrainingResult:
