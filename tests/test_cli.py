@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from corpusmith import cli
-from corpusmith.locks import locked, locked_file
+from corpusmith.locks import LOCK, locked, locked_file
 
 HEART = "The heart pumps blood through the arteries and veins of the body. "
 
@@ -602,6 +602,16 @@ def test_a_second_encode_of_the_same_file_is_refused_and_later_ones_replace_its_
     for _ in range(2):
         assert command(*encode).code == 0
     assert [path.name for path in tmp_path.iterdir()] == ["v.npy"]
+
+
+def test_a_held_lock_that_holds_anything_is_still_a_lock(
+    command: Command, search_only: list[str], notes: Path, tmp_path: Path
+) -> None:
+    with locked(tmp_path / "out"):
+        (tmp_path / "out" / LOCK).write_bytes(b"\xff\xfe")
+        ended = command("build", notes, *search_only, "--out", tmp_path / "out")
+    assert ended.code == 2
+    assert "another build is running" in ended.sentence
 
 
 def test_a_lock_that_is_a_link_is_not_written_through(
