@@ -445,6 +445,25 @@ def test_vocabularies_are_measured_and_nothing_is_written(
     assert " ##" in ended.out
 
 
+def test_a_vocabulary_is_measured_on_what_can_be_read_and_says_what_cannot(
+    command: Command, base_model: Path, notes: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(notes, tmp_path / "notes", ignore=shutil.ignore_patterns("quer*", "qrels"))
+    (folder / "z-torn.jsonl").write_text('{"text": "torn\n')
+    (folder / "z-binary.txt").write_bytes(bytes(range(256)) * 20)
+    (folder / "z-short.txt").write_text("short")
+    asked = ["vocabulary", folder, "--base", base_model, "--size", "600", "--pieces", "3", "--json"]
+    ended = command(*asked)
+    json.loads(ended.out)
+    assert ended.err.startswith("3 documents left out: ")
+    assert "not JSON (1)" in ended.err
+    assert "too short (1)" in ended.err
+    strict = command(*asked, "--set", "corpus.strict=true")
+    assert (strict.code, strict.out) == (2, "")
+    assert "z-binary.txt" in strict.sentence
+    assert "nothing may be left out" in strict.sentence
+
+
 def test_results_are_shown_as_they_are_on_lines_of_their_own(command: Command, built_notes: Path) -> None:
     ended = command("search", built_notes, "aspirin stroke", "-k", "2", "--mode", "lexical")
     assert (ended.code, ended.err) == (0, "")

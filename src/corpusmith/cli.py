@@ -279,7 +279,9 @@ def vocabulary(
         None, None, None, [*(settings or []), *([f"model.base={json.dumps(base)}"] if base else [])], False
     )
     replace = ReplaceConfig(algorithm=cast("Algorithm", algorithm), size=size)
-    report, decision = survey_vocabulary(paths, recipe, ExtendConfig(pieces=pieces), replace)
+    report, decision = survey_vocabulary(
+        paths, recipe, ExtendConfig(pieces=pieces), replace, say=lambda text: say(errors, text)
+    )
     if as_json:
         print(json.dumps(report.to_json() | {"auto": decision.to_json()}, ensure_ascii=False))
     else:

@@ -55,7 +55,7 @@ def build_corpus(
             outcome = item if isinstance(item, Dropped) else admission.judge(item)
             if isinstance(outcome, Dropped):
                 if config.strict:
-                    raise CorpusError(f"{outcome.source}: {outcome.reason} (strict = true: nothing may be left out)")
+                    raise forbidden(outcome)
                 writer.drop(outcome)
                 continue
             document = outcome.document
@@ -77,6 +77,11 @@ def build_corpus(
             raise CorpusError(_nothing_left(summary, out / DROPPED))
         writer.finish(summary)
     return summary
+
+
+def forbidden(dropped: Dropped) -> CorpusError:
+    """The error that a document left out is where `corpus.strict` is set."""
+    return CorpusError(f"{dropped.source}: {dropped.reason} (strict = true: nothing may be left out)")
 
 
 @dataclass(frozen=True, slots=True)

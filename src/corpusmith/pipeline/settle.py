@@ -9,7 +9,7 @@ that a build leaves in its folder, with the reason.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from corpusmith.vocabulary.fertility import PassageLength
 from corpusmith.vocabulary.sample import TextSample, sample_documents
 from corpusmith.vocabulary.tokenizer import SPECIAL_TOKENS
 
+Stream = Iterator[Document | Dropped]
 SHAPE = ("layers", "hidden_size", "intermediate_size", "heads")
 """The options of a start that say which shape is wanted."""
 READ_CHARACTERS = 20_000_000
@@ -80,8 +81,14 @@ def settle_measured(recipe: Recipe, paths: Sequence[Path]) -> Settled:
     return Settled(recipe.model_copy(update={"start": start}), decision)
 
 
-def learner_for(options: AutoConfig, recipe: Recipe, paths: Sequence[Path], base: Checkpoint) -> Learner:
-    """What learns and measures vocabularies on a sample of these documents.
+def learner_for(
+    options: AutoConfig,
+    recipe: Recipe,
+    paths: Sequence[Path],
+    base: Checkpoint,
+    watching: Callable[[Stream], Stream] = iter,
+) -> Learner:
+    """What learns and measures vocabularies on a sample of these documents; `watching` sees them as they are read.
 
     Raises:
         CorpusError: the documents hold no text.
@@ -90,7 +97,7 @@ def learner_for(options: AutoConfig, recipe: Recipe, paths: Sequence[Path], base
     return Learner(
         recipe.model.base,
         base.tokenizer,
-        _sample(recipe, paths, options.sample_characters),
+        _sample(recipe, paths, options.sample_characters, watching),
         recipe.seed,
         PassageLength(recipe.corpus.passage_words, limit - SPECIAL_TOKENS),
     )
@@ -104,9 +111,9 @@ def decide_vocabulary(
     return decision.options, decision.sentence
 
 
-def _sample(recipe: Recipe, paths: Sequence[Path], characters: int) -> TextSample:
+def _sample(recipe: Recipe, paths: Sequence[Path], characters: int, watching: Callable[[Stream], Stream]) -> TextSample:
     """A sample of the documents; of a large corpus, of those that come first."""
-    documents = _FirstDocuments(read(paths, recipe.corpus), READ_CHARACTERS)
+    documents = _FirstDocuments(watching(read(paths, recipe.corpus)), READ_CHARACTERS)
     sample = sample_documents(documents, characters, recipe.seed, recipe.corpus.minimum_words)
     if not documents.cut or recipe.corpus.maximum_documents is not None or not paths:
         return sample
