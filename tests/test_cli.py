@@ -421,6 +421,21 @@ def test_what_may_run_out_is_said_before_the_build(
 # What is shown.
 
 
+@pytest.mark.parametrize("columns", ["0", "1"])
+def test_a_terminal_that_claims_no_width_is_written_to_all_the_same(
+    columns: str, built_notes: Path, tmp_path: Path
+) -> None:
+    said = []
+    for arguments in (("search", built_notes, "aspirin"), ("search", tmp_path, "aspirin")):
+        environment = os.environ | {"COLUMNS": columns}
+        done = subprocess.run(subprocess_command(*arguments), capture_output=True, text=True, env=environment)
+        said.append((done.returncode, done.stdout + done.stderr))
+    assert said[0][0] == 0
+    assert "Aspirin" in said[0][1]
+    assert said[1][0] == 2
+    assert str(tmp_path) in said[1][1]
+
+
 @pytest.mark.parametrize("algorithm", ["wordpiece", "unigram", "bpe", "bytes"])
 def test_vocabularies_are_measured_and_nothing_is_written(
     algorithm: str, command: Command, base_model: Path, notes: Path

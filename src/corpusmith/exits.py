@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.text import Text
 from typer.core import TyperGroup
 
@@ -23,10 +23,22 @@ from corpusmith.errors import CorpusmithError
 from corpusmith.report.notation import visible
 
 OUT_OF_MEMORY = "the machine is out of memory; close other programs, or choose a smaller training.batch_tokens"
+NARROWEST, USUAL = 20, 80
+"""Columns of a terminal: with fewer than the first, or none, it does not know its width and gets the second."""
 
 
 class Speaker(Console):
     """A console that falls silent when nobody reads it any more: work goes on, and ends as it would have."""
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        """Columns and rows."""
+        size = super().size
+        return size if size.width >= NARROWEST else size._replace(width=USUAL)
+
+    @size.setter
+    def size(self, new: tuple[int, int]) -> None:
+        self.width, self.height = new
 
     def on_broken_pipe(self) -> None:
         """The reader has gone."""
