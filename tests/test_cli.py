@@ -22,6 +22,8 @@ import pytest
 
 from corpusmith import cli
 from corpusmith.locks import LOCK, locked, locked_file
+from corpusmith.model.checkpoint import Checkpoint
+from corpusmith.model.huggingface import load_checkpoint
 
 HEART = "The heart pumps blood through the arteries and veins of the body. "
 
@@ -520,6 +522,23 @@ def test_a_row_of_the_vectors_is_a_line_of_the_file(
     )
     assert command("encode", built_notes, "-", "--out", tmp_path / "v.npy").code == 0
     assert np.load(tmp_path / "v.npy", allow_pickle=False).shape == (3, 32)
+
+
+def test_a_file_that_is_shortened_while_it_is_encoded_is_one_sentence(
+    command: Command, built_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("a line of text\n" * 100_000)
+
+    def shortening(folder: Path) -> Checkpoint:
+        texts.write_text("")
+        return load_checkpoint(folder)
+
+    monkeypatch.setattr("corpusmith.pipeline.encode.load_checkpoint", shortening)
+    ended = command("encode", built_notes, texts, "--out", tmp_path / "v.npy")
+    assert ended.code == 2
+    assert "texts.txt changed while it was being read" in ended.sentence
+    assert not (tmp_path / "v.npy").exists()
 
 
 def test_a_build_below_its_documents_is_not_read_as_documents(
