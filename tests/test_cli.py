@@ -700,6 +700,14 @@ def test_recipes_are_compared_and_the_tables_say_how(
     assert (ended.code, ended.err) == (0, "")
     assert "the first recipe" in ended.out
     assert "compare.json" in ended.out
+    inspected = command("inspect", tmp_path / "out", "--check", "--json")
+    assert "compare.md" in inspected.err
+    assert "unfinished" not in inspected.err
+    chain = json.loads(inspected.out)
+    names = [link["name"] for link in chain]
+    assert len(set(names)) == len(names) == len(list((tmp_path / "out").glob("steps/*/manifest.json")))
+    assert names[0] == "corpus"
+    assert [link["kind"] for link in chain].count("stage-1") == 4
     again = command("compare", plain, retromae, "--corpus", notes, *budget)
     assert "> " not in again.out
     assert again.out.splitlines()[-12:] == ended.out.splitlines()[-12:]
