@@ -420,6 +420,17 @@ def test_what_may_run_out_is_said_before_the_build(
     assert f"more {scarce} than there is" in ended.err
 
 
+@pytest.mark.parametrize("line", ["build {notes} --preset search-only", "presets"])
+def test_a_current_folder_that_was_deleted_is_one_sentence(line: str, notes: Path, tmp_path: Path) -> None:
+    lost = tmp_path / "lost"
+    lost.mkdir()
+    command = shlex.join(subprocess_command(*line.format(notes=notes).split()))
+    script = f"cd {shlex.quote(str(lost))} && rmdir ../lost && {command}"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: the current folder no longer exists; change to another one.\n"
+
+
 # What is shown.
 
 
