@@ -21,7 +21,9 @@ import numpy as np
 import pytest
 
 from corpusmith import cli
-from corpusmith.locks import locked, locked_file
+from corpusmith.locks import LOCK, locked, locked_file
+from corpusmith.model.checkpoint import Checkpoint
+from corpusmith.model.huggingface import load_checkpoint
 
 HEART = "The heart pumps blood through the arteries and veins of the body. "
 
@@ -418,7 +420,33 @@ def test_what_may_run_out_is_said_before_the_build(
     assert f"more {scarce} than there is" in ended.err
 
 
+@pytest.mark.parametrize("line", ["build {notes} --preset search-only", "presets"])
+def test_a_current_folder_that_was_deleted_is_one_sentence(line: str, notes: Path, tmp_path: Path) -> None:
+    lost = tmp_path / "lost"
+    lost.mkdir()
+    command = shlex.join(subprocess_command(*line.format(notes=notes).split()))
+    script = f"cd {shlex.quote(str(lost))} && rmdir ../lost && {command}"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: the current folder no longer exists; change to another one.\n"
+
+
 # What is shown.
+
+
+@pytest.mark.parametrize("columns", ["0", "1"])
+def test_a_terminal_that_claims_no_width_is_written_to_all_the_same(
+    columns: str, built_notes: Path, tmp_path: Path
+) -> None:
+    said = []
+    for arguments in (("search", built_notes, "aspirin"), ("search", tmp_path, "aspirin")):
+        environment = os.environ | {"COLUMNS": columns}
+        done = subprocess.run(subprocess_command(*arguments), capture_output=True, text=True, env=environment)
+        said.append((done.returncode, done.stdout + done.stderr))
+    assert said[0][0] == 0
+    assert "Aspirin" in said[0][1]
+    assert said[1][0] == 2
+    assert str(tmp_path) in said[1][1]
 
 
 @pytest.mark.parametrize("algorithm", ["wordpiece", "unigram", "bpe", "bytes"])
@@ -443,6 +471,25 @@ def test_vocabularies_are_measured_and_nothing_is_written(
     assert f'A build with start = "auto" would keep it: {report["auto"]["reason"]}.' in shown
     assert "Of a passage of 180 words" in shown
     assert " ##" in ended.out
+
+
+def test_a_vocabulary_is_measured_on_what_can_be_read_and_says_what_cannot(
+    command: Command, base_model: Path, notes: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(notes, tmp_path / "notes", ignore=shutil.ignore_patterns("quer*", "qrels"))
+    (folder / "z-torn.jsonl").write_text('{"text": "torn\n')
+    (folder / "z-binary.txt").write_bytes(bytes(range(256)) * 20)
+    (folder / "z-short.txt").write_text("short")
+    asked = ["vocabulary", folder, "--base", base_model, "--size", "600", "--pieces", "3", "--json"]
+    ended = command(*asked)
+    json.loads(ended.out)
+    assert ended.err.startswith("3 documents left out: ")
+    assert "not JSON (1)" in ended.err
+    assert "too short (1)" in ended.err
+    strict = command(*asked, "--set", "corpus.strict=true")
+    assert (strict.code, strict.out) == (2, "")
+    assert "z-binary.txt" in strict.sentence
+    assert "nothing may be left out" in strict.sentence
 
 
 def test_results_are_shown_as_they_are_on_lines_of_their_own(command: Command, built_notes: Path) -> None:
@@ -486,6 +533,23 @@ def test_a_row_of_the_vectors_is_a_line_of_the_file(
     )
     assert command("encode", built_notes, "-", "--out", tmp_path / "v.npy").code == 0
     assert np.load(tmp_path / "v.npy", allow_pickle=False).shape == (3, 32)
+
+
+def test_a_file_that_is_shortened_while_it_is_encoded_is_one_sentence(
+    command: Command, built_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("a line of text\n" * 100_000)
+
+    def shortening(folder: Path) -> Checkpoint:
+        texts.write_text("")
+        return load_checkpoint(folder)
+
+    monkeypatch.setattr("corpusmith.pipeline.encode.load_checkpoint", shortening)
+    ended = command("encode", built_notes, texts, "--out", tmp_path / "v.npy")
+    assert ended.code == 2
+    assert "texts.txt changed while it was being read" in ended.sentence
+    assert not (tmp_path / "v.npy").exists()
 
 
 def test_a_build_below_its_documents_is_not_read_as_documents(
@@ -604,6 +668,16 @@ def test_a_second_encode_of_the_same_file_is_refused_and_later_ones_replace_its_
     assert [path.name for path in tmp_path.iterdir()] == ["v.npy"]
 
 
+def test_a_held_lock_that_holds_anything_is_still_a_lock(
+    command: Command, search_only: list[str], notes: Path, tmp_path: Path
+) -> None:
+    with locked(tmp_path / "out"):
+        (tmp_path / "out" / LOCK).write_bytes(b"\xff\xfe")
+        ended = command("build", notes, *search_only, "--out", tmp_path / "out")
+    assert ended.code == 2
+    assert "another build is running" in ended.sentence
+
+
 def test_a_lock_that_is_a_link_is_not_written_through(
     command: Command, search_only: list[str], notes: Path, tmp_path: Path
 ) -> None:
@@ -637,6 +711,14 @@ def test_recipes_are_compared_and_the_tables_say_how(
     assert (ended.code, ended.err) == (0, "")
     assert "the first recipe" in ended.out
     assert "compare.json" in ended.out
+    inspected = command("inspect", tmp_path / "out", "--check", "--json")
+    assert "compare.md" in inspected.err
+    assert "unfinished" not in inspected.err
+    chain = json.loads(inspected.out)
+    names = [link["name"] for link in chain]
+    assert len(set(names)) == len(names) == len(list((tmp_path / "out").glob("steps/*/manifest.json")))
+    assert names[0] == "corpus"
+    assert [link["kind"] for link in chain].count("stage-1") == 4
     again = command("compare", plain, retromae, "--corpus", notes, *budget)
     assert "> " not in again.out
     assert again.out.splitlines()[-12:] == ended.out.splitlines()[-12:]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +17,12 @@ from tests.test_pipeline import recipe_for
 
 from corpusmith import cli
 from corpusmith.artefact import open_artefact
-from corpusmith.errors import ModelError
+from corpusmith.errors import MachineError, ModelError, RecipeError
 from corpusmith.evaluation.compare import DECIDING_MEASURE, System, run_systems
 from corpusmith.evaluation.validator import PLAIN_FUSION
+from corpusmith.growth.merge import check_alike
 from corpusmith.growth.weights import weights_of
+from corpusmith.locks import locked_file
 from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.heads import MaskedLanguageHead
 from corpusmith.model.huggingface import export_checkpoint, load_checkpoint
@@ -191,6 +195,48 @@ def test_an_interrupted_merge_leaves_nothing_and_the_next_one_stands(
     assert not (tmp_path / "out").exists()
     merge(models, tmp_path / "out")
     assert set(tmp_path.iterdir()) == before | {tmp_path / "out"}
+
+
+def test_a_second_merge_into_the_same_folder_is_refused(near: Callable[..., Path], tmp_path: Path) -> None:
+    models = [near(1), near(2)]
+    with locked_file(tmp_path / "out"), pytest.raises(MachineError, match="another command is writing"):
+        merge(models, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_another_merge_has_filled_meanwhile_is_not_replaced(
+    near: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overtaken(checkpoints: Sequence[Checkpoint]) -> None:
+        check_alike(checkpoints)
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "model.safetensors").write_text("of the other merge")
+
+    models = [near(1), near(2)]
+    before = set(tmp_path.iterdir())
+    monkeypatch.setattr(merging, "check_alike", overtaken)
+    with pytest.raises(RecipeError, match="not empty"):
+        merge(models, tmp_path / "out")
+    assert (tmp_path / "out" / "model.safetensors").read_text() == "of the other merge"
+    assert set(tmp_path.iterdir()) == before | {tmp_path / "out"}
+
+
+def test_a_merge_that_cannot_take_its_place_leaves_nothing_beside_it(
+    near: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, out = [near(1), near(2)], tmp_path / "out"
+    out.mkdir()
+    before, rename = set(tmp_path.iterdir()), Path.rename
+
+    def mounted(path: Path, target: Path) -> Path:
+        if path == out:
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(path))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", mounted)
+    with pytest.raises(MachineError, match="mounted"):
+        merge(models, out)
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_models_that_make_their_vectors_differently_are_refused(near: Callable[..., Path], tmp_path: Path) -> None:

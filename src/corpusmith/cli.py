@@ -279,7 +279,9 @@ def vocabulary(
         None, None, None, [*(settings or []), *([f"model.base={json.dumps(base)}"] if base else [])], False
     )
     replace = ReplaceConfig(algorithm=cast("Algorithm", algorithm), size=size)
-    report, decision = survey_vocabulary(paths, recipe, ExtendConfig(pieces=pieces), replace)
+    report, decision = survey_vocabulary(
+        paths, recipe, ExtendConfig(pieces=pieces), replace, say=lambda text: say(errors, text)
+    )
     if as_json:
         print(json.dumps(report.to_json() | {"auto": decision.to_json()}, ensure_ascii=False))
     else:
@@ -421,7 +423,11 @@ def inspect(
         print(json.dumps(chain, indent=2))
     else:
         print_chain(chain, console)
-    if not {"model", "index"} <= {link["name"] for link in chain}:
+    kinds, found = {link["kind"] for link in chain}, folder / "compare.md"
+    if "measures" in kinds:
+        unfinished = "This comparison is unfinished: the command that began it goes on where it was."
+        say(errors, f"This is a comparison; what it found stands in {found}." if found.is_file() else unfinished)
+    elif not {"model", "index"} <= kinds:
         say(errors, "This build is unfinished: the command that began it goes on where it was.")
 
 

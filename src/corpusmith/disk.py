@@ -22,6 +22,7 @@ REASONS = {
     errno.ENOTDIR: "part of that path is a file, not a folder; choose another folder",
     errno.EEXIST: "a file is in the way; choose another folder",
     errno.EISDIR: "a folder is in the way; choose another name",
+    errno.EBUSY: "the folder is in use, perhaps a disk is mounted there; choose another folder",
     errno.ENOENT: "the folder it belongs in is not there and cannot be made; choose another folder",
     errno.ELOOP: "a symbolic link is in the way; remove it or choose another folder",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",

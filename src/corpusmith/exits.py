@@ -15,18 +15,30 @@ from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.text import Text
 from typer.core import TyperGroup
 
-from corpusmith.errors import CorpusmithError
+from corpusmith.errors import CorpusmithError, MachineError
 from corpusmith.report.notation import visible
 
 OUT_OF_MEMORY = "the machine is out of memory; close other programs, or choose a smaller training.batch_tokens"
+NARROWEST, USUAL = 20, 80
+"""Columns of a terminal: with fewer than the first, or none, it does not know its width and gets the second."""
 
 
 class Speaker(Console):
     """A console that falls silent when nobody reads it any more: work goes on, and ends as it would have."""
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        """Columns and rows."""
+        size = super().size
+        return size if size.width >= NARROWEST else size._replace(width=USUAL)
+
+    @size.setter
+    def size(self, new: tuple[int, int]) -> None:
+        self.width, self.height = new
 
     def on_broken_pipe(self) -> None:
         """The reader has gone."""
@@ -57,6 +69,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run a command and end with the right exit code."""
         with explaining():
+            _refuse_lost_folder()
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
@@ -88,6 +101,14 @@ def explaining() -> Iterator[None]:
         if "can't allocate memory" not in str(error) and "out of memory" not in str(error):
             raise
         raise _ending(OUT_OF_MEMORY) from None
+
+
+def _refuse_lost_folder() -> None:
+    """Stop where the current folder was deleted: libraries that look for it end the process with words of their own."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise MachineError("the current folder no longer exists; change to another one") from None
 
 
 def open_streams() -> None:

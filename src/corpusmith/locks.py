@@ -61,7 +61,7 @@ def locked_file(path: Path) -> Iterator[None]:
 def _open_lock(path: Path) -> IO[str]:
     """A lock's file, made if it is not there; never one that a link of this name points to."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
-    return os.fdopen(descriptor, "r+")
+    return os.fdopen(descriptor, "r+", encoding="utf-8", errors="replace")
 
 
 def _hold(file: IO[str]) -> str:

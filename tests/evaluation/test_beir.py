@@ -56,6 +56,27 @@ def test_queries_without_a_relevant_document_are_left_out_and_told(tmp_path: Pat
     assert query_set.notes == ("1 judged query has no relevant document and is left out.",)
 
 
+@pytest.mark.parametrize("text", ["", " \t\n"])
+def test_a_judged_query_without_text_is_named(text: str, tmp_path: Path) -> None:
+    queries = [*QUERIES, {"_id": "q4", "text": text}]
+    assert len(read_beir(beir(tmp_path, queries))) == 2
+    with pytest.raises(EvaluationError, match="'q4' has no text"):
+        read_beir(beir(tmp_path, queries, f"{QRELS}q4\td1\t1\n"))
+
+
+def test_queries_that_can_find_nothing_are_told(tmp_path: Path) -> None:
+    query_set = read_beir(beir(tmp_path, [*QUERIES, {"_id": "q4", "text": "!!! ???"}], f"{QRELS}q4\td1\t1\n"))
+    assert len(query_set) == 3
+    assert query_set.notes == ("1 judged query has no letter or digit and finds nothing.",)
+
+
+def test_a_key_that_a_query_has_twice_is_named(tmp_path: Path) -> None:
+    folder = beir(tmp_path)
+    (folder / "queries.jsonl").write_text('\n{"_id": "q1", "text": "heat", "text": "cold"}\n')
+    with pytest.raises(EvaluationError, match=r"line 2 .* the key 'text' twice"):
+        read_beir(folder)
+
+
 def test_a_repeated_judgement_keeps_the_higher_grade(tmp_path: Path) -> None:
     assert read_beir(beir(tmp_path, qrels="q1\td1\t1\nq1\td1\t3\nq1\td1\t0\n")).qrels == {"q1": {"d1": 3}}
 

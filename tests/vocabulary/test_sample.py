@@ -87,8 +87,14 @@ def test_documents_give_their_titles_and_paragraphs_and_what_a_corpus_drops_is_l
     assert sample_documents(documents, 10_000, seed=0).texts == ("The heart", sentences[0], sentences[1])
 
 
-def test_documents_that_say_the_same_are_read_once(sentences: list[str]) -> None:
-    documents = [Document(f"d{i}", "", sentences[i % 4]) for i in range(8)]
-    sample = sample_documents(documents, 10_000, seed=0)
+def test_documents_that_say_the_same_are_read_once_unless_they_are_to_be_kept(sentences: list[str]) -> None:
+    documents, told = [Document(f"d{i}", "", sentences[i % 4]) for i in range(8)], list[Dropped]()
+    sample = sample_documents(documents, 10_000, seed=0, dropped=told.append)
     assert sample.texts == tuple(sentences[:4])
     assert sample.total_characters == sum(map(len, sentences[:4]))
+    assert [(dropped.id, dropped.reason) for dropped in told] == [
+        (f"d{i + 4}", f"exact duplicate: the same text as 'd{i}'") for i in range(4)
+    ]
+    kept = sample_documents(documents, 10_000, seed=0, config=CorpusConfig(duplicates="keep"), dropped=told.append)
+    assert len(kept.texts) == 8
+    assert len(told) == 4

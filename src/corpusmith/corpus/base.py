@@ -22,6 +22,11 @@ class Document:
     metadata: dict[str, Any] = field(default_factory=dict)
     links: tuple[str, ...] = ()
 
+    @property
+    def source(self) -> str:
+        """Where it was read from: its file, or its id where there is none."""
+        return str(self.metadata.get("path", self.id))
+
 
 @dataclass(frozen=True, slots=True)
 class Dropped:

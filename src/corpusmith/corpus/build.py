@@ -55,7 +55,7 @@ def build_corpus(
             outcome = item if isinstance(item, Dropped) else admission.judge(item)
             if isinstance(outcome, Dropped):
                 if config.strict:
-                    raise CorpusError(f"{outcome.source}: {outcome.reason} (strict = true: nothing may be left out)")
+                    raise forbidden(outcome)
                 writer.drop(outcome)
                 continue
             document = outcome.document
@@ -77,6 +77,11 @@ def build_corpus(
             raise CorpusError(_nothing_left(summary, out / DROPPED))
         writer.finish(summary)
     return summary
+
+
+def forbidden(dropped: Dropped) -> CorpusError:
+    """The error that a document left out is where `corpus.strict` is set."""
+    return CorpusError(f"{dropped.source}: {dropped.reason} (strict = true: nothing may be left out)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +113,7 @@ class _Admission:
 
     def judge(self, document: Document) -> _Admitted | Dropped:
         """The cleaned document under an id of its own, or why it is left out."""
-        source = str(document.metadata.get("path", document.id))
+        source = document.source
         document = clean_document(document)
         if reason := reason_to_drop(document, self.minimum_words):
             return Dropped(document.id, source, reason)
@@ -116,17 +121,11 @@ class _Admission:
         duplicate = self._deduplicator.add(identifier, f"{document.title}\n{document.text}")
         if duplicate is None:
             return self._admit(document, identifier, None)
-        if duplicate.exact:
-            self.exact_duplicates += 1
-            reason = f"exact duplicate: the same text as {duplicate.of!r}"
-        else:
-            self.near_duplicates += 1
-            reason = (
-                f"near-duplicate: about {duplicate.similarity:.0%} of its word sequences are those of {duplicate.of!r}"
-            )
+        self.exact_duplicates += duplicate.exact
+        self.near_duplicates += not duplicate.exact
         comes_again = duplicate.exact and self._given_ids.get(duplicate.of, duplicate.of) == document.id
         if comes_again or not self.keeps_duplicates:
-            return Dropped(document.id, source, reason)
+            return Dropped(document.id, source, duplicate.reason)
         return self._admit(document, identifier, duplicate.of)
 
     def _own_id(self, identifier: str) -> str:

@@ -50,6 +50,13 @@ class Duplicate:
     similarity: float
     exact: bool
 
+    @property
+    def reason(self) -> str:
+        """Why the later document is left out."""
+        if self.exact:
+            return f"exact duplicate: the same text as {self.of!r}"
+        return f"near-duplicate: about {self.similarity:.0%} of its word sequences are those of {self.of!r}"
+
 
 class Deduplicator:
     """Remembers the documents it has seen, and recognises what it has seen before.

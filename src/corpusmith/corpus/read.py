@@ -239,7 +239,7 @@ def _sound(items: Iterable[Document | Dropped], config: CorpusConfig) -> Iterato
             yield Dropped(encodable(item.id), encodable(item.source), encodable(item.reason))
             continue
         document = _encodable_document(item)
-        source = str(document.metadata.get("path", document.id))
+        source = document.source
         if not document.text.strip() and not document.title.strip():
             yield Dropped(document.id, source, "empty")
         elif len(document.text) > config.maximum_document_bytes:

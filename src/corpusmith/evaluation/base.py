@@ -15,7 +15,7 @@ class QuerySet:
     `queries[id]` is the text, `qrels[id][document id]` the grade: above 0 is relevant, and document ids that are not
     listed count as not relevant. Both have the same ids in the same order, and every query has at least one relevant
     document. `exclude[id]` are documents never to be returned for the query. `notes` are sentences on what was left
-    out, for the report.
+    out or finds nothing, for the report.
     """
 
     name: str

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from corpusmith.corpus.read import encodable
+from corpusmith.corpus.readers.jsonl import single_keys
 from corpusmith.errors import EvaluationError
 from corpusmith.evaluation.base import QuerySet
 
@@ -47,8 +48,8 @@ def splits(folder: Path) -> list[str]:
 def read_beir(folder: Path, split: str = "test") -> QuerySet:
     """The queries of one split, in the order of the query file, with their judgements.
 
-    Queries without a relevant document are left out and counted in `notes`; a repeated judgement keeps the higher
-    grade.
+    Queries without a relevant document are left out and counted in `notes`, as are queries without a letter or digit,
+    which find nothing; a repeated judgement keeps the higher grade.
 
     Raises:
         EvaluationError: a file is missing, unreadable or malformed, a judged query has no text, or nothing is left.
@@ -67,18 +68,27 @@ def read_beir(folder: Path, split: str = "test") -> QuerySet:
     kept = [query for query in texts if any(grade > 0 for grade in qrels.get(query, {}).values())]
     if not kept:
         raise EvaluationError(f"{judgements} names no relevant document (no score above 0); nothing can be measured.")
+    empty = next((query for query in kept if not texts[query].strip()), None)
+    if empty is not None:
+        raise EvaluationError(
+            f"{path}: the judged query {empty!r} has no text; give it one, or take out its judgements."
+        )
     return QuerySet(
         name=folder.resolve().name,
         split=split,
         queries={query: texts[query] for query in kept},
         qrels={query: qrels[query] for query in kept},
-        notes=(_left_out(len(qrels) - len(kept)),) if len(kept) < len(qrels) else (),
+        notes=tuple(_notes(len(qrels) - len(kept), sum(not any(map(str.isalnum, texts[query])) for query in kept))),
     )
 
 
-def _left_out(count: int) -> str:
-    subject = "1 judged query has" if count == 1 else f"{count} judged queries have"
-    return f"{subject} no relevant document and {'is' if count == 1 else 'are'} left out."
+def _notes(left_out: int, unanswerable: int) -> Iterator[str]:
+    if left_out:
+        subject = "1 judged query has" if left_out == 1 else f"{left_out} judged queries have"
+        yield f"{subject} no relevant document and {'is' if left_out == 1 else 'are'} left out."
+    if unanswerable:
+        subject = "1 judged query has" if unanswerable == 1 else f"{unanswerable} judged queries have"
+        yield f"{subject} no letter or digit and {'finds' if unanswerable == 1 else 'find'} nothing."
 
 
 def _find(folder: Path, name: str) -> Path | None:
@@ -112,7 +122,7 @@ def _read_queries(path: Path) -> dict[str, str]:
     texts: dict[str, str] = {}
     for number, line in _lines(path):
         try:
-            record = json.loads(line)
+            record = json.loads(line, object_pairs_hook=single_keys)
         except (ValueError, RecursionError) as error:
             raise EvaluationError(f"{path} line {number} is no JSON: {error}.") from error
         if not isinstance(record, dict) or not isinstance(record.get("text"), str) or "_id" not in record:

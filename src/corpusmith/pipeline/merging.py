@@ -8,16 +8,19 @@ is what it was chosen by and no measure of its quality; the build's report half 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import corpusmith
 from corpusmith import environment
-from corpusmith.artefact import open_artefact, read_manifest, writing
+from corpusmith.artefact import open_artefact, read_manifest, step_key, tidy, writing
 from corpusmith.corpus.store import Corpus
+from corpusmith.disk import naming_machine_errors
 from corpusmith.errors import ArtefactError, RecipeError
 from corpusmith.evaluation.compare import DECIDING_MEASURE, DEPTH, measured_ranking
 from corpusmith.evaluation.heldout import MINIMUM_QUERIES, Heldout
@@ -26,6 +29,7 @@ from corpusmith.growth.merge import check_alike, greedy_soup, uniform_soup
 from corpusmith.index.dense import DenseIndex
 from corpusmith.index.lexical import LexicalIndex
 from corpusmith.index.search import SearchEngine
+from corpusmith.locks import locked_file
 from corpusmith.model.arithmetic import best_device
 from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.huggingface import export_checkpoint, load_checkpoint
@@ -61,7 +65,8 @@ def merge(
         watcher: is told of every candidate and its score.
 
     Raises:
-        CorpusmithError: one sentence on what is wrong and what to do; nothing is written then.
+        CorpusmithError: one sentence on what is wrong and what to do, such as that another merge into `out` is
+            running; nothing is left there then.
     """
     environment.keep_freed_memory()
     watcher, out = watcher or Silent(), Path(out)
@@ -73,22 +78,48 @@ def merge(
     check_alike(checkpoints)
     names = [checkpoint.name for checkpoint in checkpoints]
     parents = dict(zip(names, map(fingerprint, checkpoints), strict=True))
-    if judge is not None:
-        for model in models:
-            judge.warn_of_training(Path(model))
-    if align:
-        first, *others = checkpoints
-        checkpoints = [first, *(aligned(first, other) for other in others)]
-    if judge is None:
-        soup, taken = uniform_soup(checkpoints), list(range(len(models)))
-    else:
-        soup, taken = greedy_soup(checkpoints, judge)
-    result = MergeResult(out, tuple(names[i] for i in taken), tuple(judge.scores if judge else ()))
-    config = {"corpusmith": corpusmith.__version__, "align": align, "judge": judge.digest if judge else None}
-    with writing(out.resolve(), "merge", config, parents, seed=0) as draft:
-        draft.facts.update(taken=result.taken, scores=result.scores)
-        export_checkpoint(soup, draft.folder, with_head=soup.head is not None)
+    with _claimed(out):
+        if judge is not None:
+            for model in models:
+                judge.warn_of_training(Path(model))
+        if align:
+            first, *others = checkpoints
+            checkpoints = [first, *(aligned(first, other) for other in others)]
+        if judge is None:
+            soup, taken = uniform_soup(checkpoints), list(range(len(models)))
+        else:
+            soup, taken = greedy_soup(checkpoints, judge)
+        result = MergeResult(out, tuple(names[i] for i in taken), tuple(judge.scores if judge else ()))
+        config = {"corpusmith": corpusmith.__version__, "align": align, "judge": judge.digest if judge else None}
+        _write(soup, result, config, parents)
     return result
+
+
+@contextmanager
+def _claimed(out: Path) -> Iterator[None]:
+    """Hold `out`, a new folder or an empty one, for one merge at a time.
+
+    Raises:
+        MachineError: another merge holds it, or nothing can be written there.
+        RecipeError: one that ended just now has filled it.
+    """
+    place = out.resolve()
+    with naming_machine_errors(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+    with locked_file(place):
+        _refuse_occupied(out)
+        yield
+
+
+def _write(soup: Checkpoint, result: MergeResult, config: dict[str, Any], parents: dict[str, str]) -> None:
+    """Write the model into its folder; an attempt that fails leaves nothing beside it."""
+    place = result.folder.resolve()
+    try:
+        with writing(place, "merge", config, parents, seed=0) as draft:
+            draft.facts.update(taken=result.taken, scores=result.scores)
+            export_checkpoint(soup, draft.folder, with_head=soup.head is not None)
+    finally:
+        tidy(place, step_key("merge", config, parents, seed=0))
 
 
 class HeldoutScore:

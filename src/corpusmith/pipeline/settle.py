@@ -9,7 +9,7 @@ that a build leaves in its folder, with the reason.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -80,8 +80,14 @@ def settle_measured(recipe: Recipe, paths: Sequence[Path]) -> Settled:
     return Settled(recipe.model_copy(update={"start": start}), decision)
 
 
-def learner_for(options: AutoConfig, recipe: Recipe, paths: Sequence[Path], base: Checkpoint) -> Learner:
-    """What learns and measures vocabularies on a sample of these documents.
+def learner_for(
+    options: AutoConfig,
+    recipe: Recipe,
+    paths: Sequence[Path],
+    base: Checkpoint,
+    dropped: Callable[[Dropped], object] = lambda _: None,
+) -> Learner:
+    """What learns and measures vocabularies on a sample of these documents; `dropped` is told of those left out.
 
     Raises:
         CorpusError: the documents hold no text.
@@ -90,7 +96,7 @@ def learner_for(options: AutoConfig, recipe: Recipe, paths: Sequence[Path], base
     return Learner(
         recipe.model.base,
         base.tokenizer,
-        _sample(recipe, paths, options.sample_characters),
+        _sample(recipe, paths, options.sample_characters, dropped),
         recipe.seed,
         PassageLength(recipe.corpus.passage_words, limit - SPECIAL_TOKENS),
     )
@@ -104,10 +110,10 @@ def decide_vocabulary(
     return decision.options, decision.sentence
 
 
-def _sample(recipe: Recipe, paths: Sequence[Path], characters: int) -> TextSample:
+def _sample(recipe: Recipe, paths: Sequence[Path], characters: int, dropped: Callable[[Dropped], object]) -> TextSample:
     """A sample of the documents; of a large corpus, of those that come first."""
     documents = _FirstDocuments(read(paths, recipe.corpus), READ_CHARACTERS)
-    sample = sample_documents(documents, characters, recipe.seed, recipe.corpus)
+    sample = sample_documents(documents, characters, recipe.seed, recipe.corpus, dropped)
     if not documents.cut or not paths:
         return sample
     a_character = sum(len(text.encode()) for text in sample.texts) / sample.characters

@@ -67,31 +67,35 @@ def write_outputs(summary: report.Summary, folder: Path) -> None:
 def chain_of(folder: Path, *, check: bool = False) -> list[report.Link]:
     """Every artefact of a build, parents first; with `check` every file's digest is verified.
 
+    Where several are of one kind, as in a comparison, each is called by its folder.
+
     Raises:
         ArtefactError: there is no build in `folder`, or (with `check`) a file is missing or damaged, or
             the index was made with another model.
     """
     if not folder.is_dir():
         raise ArtefactError(f"no such folder: {folder}.")
-    found = {}
+    found: dict[str, dict[str, Manifest]] = {}
     for path in [*folder.glob("steps/*/manifest.json"), *folder.glob("*/manifest.json")]:
         if is_kept_aside(path.parent):
             continue
         manifest = open_artefact(path.parent) if check else read_manifest(path.parent)
-        found[manifest.kind] = manifest
+        found.setdefault(manifest.kind, {})[path.parent.name] = manifest
     if not found:
         raise ArtefactError(f"{folder} holds no build; `corpusmith build PATH --out {folder}` makes one.")
-    if check and {"index", "model"} <= found.keys():
-        refuse_mismatch(folder, found["index"], found["model"])
+    index, model = (found.get(kind, {}).get(kind) for kind in ("index", "model"))
+    if check and index and model:
+        refuse_mismatch(folder, index, model)
+    parents = {kind: {name for made in found[kind].values() for name in made.parents} & found.keys() for kind in found}
     ordered: list[str] = []
     while len(ordered) < len(found):
-        ready = [
-            name
-            for name in sorted(found)
-            if name not in ordered and all(parent in ordered for parent in found[name].parents if parent in found)
-        ]
+        ready = [kind for kind in sorted(found) if kind not in ordered and parents[kind] <= set(ordered)]
         ordered += ready or sorted(set(found) - set(ordered))
-    return [_link(name, found[name], reused=False) for name in ordered]
+    return [
+        _link(name if len(found[kind]) > 1 else kind, manifest, reused=False)
+        for kind in ordered
+        for name, manifest in sorted(found[kind].items())
+    ]
 
 
 def _link(name: str, manifest: Manifest, reused: bool) -> report.Link:

@@ -8,7 +8,7 @@ Sampling with a Reservoir", here bounded by characters). Memory holds the sample
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -93,22 +93,37 @@ def sample_corpus(corpus: Corpus, characters: int, seed: int) -> TextSample:
 
 
 def sample_documents(
-    documents: Iterable[Document | Dropped], characters: int, seed: int, config: CorpusConfig | None = None
+    documents: Iterable[Document | Dropped],
+    characters: int,
+    seed: int,
+    config: CorpusConfig | None = None,
+    dropped: Callable[[Dropped], object] = lambda _: None,
 ) -> TextSample:
-    """A sample of the paragraphs of documents as they are read, cleaned, without those that a corpus would drop and
-    those that duplicate an earlier one."""
+    """A sample of the paragraphs of documents as they are read, cleaned, without those that a corpus would drop;
+    `dropped` is told of each of these."""
     config = config or CorpusConfig()
     with closing(Deduplicator(config.near_duplicate_threshold)) as seen:
-        return _draw(_paragraphs(documents, config.minimum_words, seen), characters, seed)
+        admitted = (_admitted(item, config, seen) for item in documents)
+        return _draw(_paragraphs(admitted, dropped), characters, seed)
 
 
 def _paragraphs(
-    documents: Iterable[Document | Dropped], minimum_words: int, seen: Deduplicator
+    documents: Iterable[Document | Dropped], dropped: Callable[[Dropped], object]
 ) -> Iterator[tuple[int, str]]:
     for number, item in enumerate(documents):
         if isinstance(item, Dropped):
-            continue
-        document = clean_document(item)
-        if reason_to_drop(document, minimum_words) or seen.add(str(number), f"{document.title}\n{document.text}"):
-            continue
-        yield from ((number, text) for text in (document.title, *document.text.split("\n\n")))
+            dropped(item)
+        else:
+            yield from ((number, text) for text in (item.title, *item.text.split("\n\n")))
+
+
+def _admitted(item: Document | Dropped, config: CorpusConfig, seen: Deduplicator) -> Document | Dropped:
+    """The cleaned document, or why it is left out."""
+    if isinstance(item, Dropped):
+        return item
+    document = clean_document(item)
+    reason = reason_to_drop(document, config.minimum_words)
+    if reason is None and config.duplicates != "keep":
+        duplicate = seen.add(document.id, f"{document.title}\n{document.text}")
+        reason = duplicate.reason if duplicate else None
+    return document if reason is None else Dropped(item.id, item.source, reason)

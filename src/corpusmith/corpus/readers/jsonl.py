@@ -46,7 +46,8 @@ def _structure(line: bytes) -> int:
     return size + len(line) - end
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def single_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON (an `object_pairs_hook`); one that has a key twice is a ValueError."""
     found = dict(pairs)
     if len(found) < len(pairs):
         double = Counter(name for name, _ in pairs).most_common(1)[0][0]
@@ -58,7 +59,7 @@ def _parse(line: bytes) -> dict | str:
     if len(line) > MOST_STRUCTURE and _structure(line) > MOST_STRUCTURE:
         return f"not JSON that can be read: more than {MOST_STRUCTURE:,} bytes of it are neither strings nor space"
     try:
-        value = json.loads(decode_line(line), object_pairs_hook=_object)
+        value = json.loads(decode_line(line), object_pairs_hook=single_keys)
     except Unreadable as error:
         return str(error)
     except RecursionError:
