@@ -103,7 +103,8 @@ class RunLog:
     def restore(self, content: str) -> None:
         """Make log.jsonl what a checkpoint remembers: what stands behind it is about to be repeated."""
         with naming_machine_errors(self._log):
-            if self._log.exists() and not self._log.read_bytes().startswith(content.encode()):
+            found = self._log.read_bytes() if self._log.exists() else b""
+            if not found.startswith(content.encode()):
                 self.notice(f"{self._log} was damaged, and is again as the checkpoint remembers it.")
             write_whole(self._log, content)
 
