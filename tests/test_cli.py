@@ -525,6 +525,12 @@ def test_an_unfinished_build_is_called_so(command: Command, built_notes: Path, t
     assert "unfinished" in ended.err
 
 
+def test_one_artefact_alone_is_shown_and_not_called_an_unfinished_build(command: Command, built_notes: Path) -> None:
+    ended = command("inspect", built_notes / "model", "--check", "--json")
+    assert [link["kind"] for link in json.loads(ended.out)] == ["model"]
+    assert ended.err == ""
+
+
 def test_a_row_of_the_vectors_is_a_line_of_the_file(
     command: Command, built_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

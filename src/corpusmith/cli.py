@@ -415,6 +415,7 @@ def inspect(
     Example:
       corpusmith inspect papers --check
     """
+    from corpusmith.artefact import MANIFEST
     from corpusmith.pipeline.summary import chain_of
     from corpusmith.report.terminal import print_chain
 
@@ -427,7 +428,7 @@ def inspect(
     if "measures" in kinds:
         unfinished = "This comparison is unfinished: the command that began it goes on where it was."
         say(errors, f"This is a comparison; what it found stands in {found}." if found.is_file() else unfinished)
-    elif not {"model", "index"} <= kinds:
+    elif not {"model", "index"} <= kinds and not (folder / MANIFEST).is_file():
         say(errors, "This build is unfinished: the command that began it goes on where it was.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,18 +66,19 @@ def write_outputs(summary: report.Summary, folder: Path) -> None:
 
 
 def chain_of(folder: Path, *, check: bool = False) -> list[report.Link]:
-    """Every artefact of a build, parents first; with `check` every file's digest is verified.
+    """Every artefact of a build, parents first, or the one that `folder` itself is (a merged model); with `check` every
+    file's digest is verified.
 
     Where several are of one kind, as in a comparison, each is called by its folder.
 
     Raises:
-        ArtefactError: there is no build in `folder`, or (with `check`) a file is missing or damaged, or
+        ArtefactError: there is no artefact in `folder`, or (with `check`) a file is missing or damaged, or
             the index was made with another model.
     """
     if not folder.is_dir():
         raise ArtefactError(f"no such folder: {folder}.")
     found: dict[str, dict[str, Manifest]] = {}
-    for path in [*folder.glob("steps/*/manifest.json"), *folder.glob("*/manifest.json")]:
+    for path in chain.from_iterable(map(folder.glob, ("steps/*/manifest.json", "*/manifest.json", "manifest.json"))):
         if is_kept_aside(path.parent):
             continue
         manifest = open_artefact(path.parent) if check else read_manifest(path.parent)
