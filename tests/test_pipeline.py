@@ -406,6 +406,24 @@ def test_linked_documents_are_trained_on_by_their_links_and_searched_by_products
     assert searcher.search(sentences[3])[0].document_id in {"note1.md", "note2.md", "note3.md"}
 
 
+def test_a_stage_that_cannot_train_says_why_in_the_report_too(
+    base_model: Path, documents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Cut(BaseException):
+        """Ends a build at once."""
+
+    def cut(*_: object, **__: object) -> None:
+        raise Cut
+
+    recipe = recipe_for(base_model, budget={"minutes": 0.1})
+    with monkeypatch.context() as patched, pytest.raises(Cut):
+        patched.setattr("corpusmith.pipeline.train.export_checkpoint", cut)
+        build(documents, recipe=recipe, out=tmp_path / "out")
+    (training,) = build(documents, recipe=recipe, out=tmp_path / "out").summary["training"]
+    assert training["note"] == "No time is left to train in this budget; nothing is trained."
+    assert training["objective"] == "contrastive"
+
+
 def test_a_share_that_the_documents_cannot_give_is_one_sentence(
     base_model: Path, documents: Path, tmp_path: Path
 ) -> None:

@@ -82,6 +82,13 @@ def test_what_is_missing_is_said_in_a_sentence(summary, part, sentence):
     assert sentence in text_of(render(summary))
 
 
+def test_a_stage_that_took_no_step_says_why_and_shows_no_zeros(summary):
+    summary["training"] = [summary["training"][0] | {"note": "No time is left.", "steps": 0, "loss": []}]
+    text = text_of(render(summary))
+    assert "1. contrastive No time is left." in text
+    assert "tokens a second" not in text
+
+
 def test_a_clean_corpus_says_that_nothing_was_dropped(summary):
     summary["corpus"]["dropped"] = {}
     assert "No document was dropped." in text_of(render(summary))

@@ -216,6 +216,7 @@ def _training(work: Workspace, name: str) -> report.Training:
     plan = json.loads((run / "plan.json").read_text(encoding="utf-8")) if timing else {}
     return {
         "objective": facts.get("objective", name),
+        "note": facts.get("note"),
         "steps": facts.get("steps", 0),
         "tokens": int(manifest.cost.get("tokens", 0)),
         "flops": manifest.cost.get("flops", 0.0),

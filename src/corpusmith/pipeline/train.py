@@ -49,9 +49,12 @@ def make_stage(work: Workspace, draft: Draft, number: int, stage: StageConfig) -
     start = work.stage_checkpoint(number - 1)
     seed = _seed(work, stage)
     _forget_damaged_plan(work, draft.folder)
-    budget = _stage_budget(work, draft.folder, number)
+    draft.facts["objective"] = stage.objective.kind
+    budget, hindrance = _stage_budget(work, draft.folder, number)
     objective = None
-    if budget is not None:
+    if budget is None:
+        draft.facts["note"] = hindrance
+    else:
         objective = build_objective(stage.objective, training_data(work, stage.objective.needs()), start, seed)
         result = train(
             start.encoder,
@@ -65,7 +68,6 @@ def make_stage(work: Workspace, draft: Draft, number: int, stage: StageConfig) -
         )
         draft.cost.update(tokens=result.tokens, flops=result.flops)
         draft.facts.update(
-            objective=stage.objective.kind,
             steps=result.steps,
             planned_steps=result.planned_steps,
             seconds=result.seconds,
@@ -108,8 +110,8 @@ def _forget_damaged_plan(work: Workspace, folder: Path) -> None:
         folder.mkdir()
 
 
-def _read_budget(path: Path) -> BudgetConfig | None:
-    """What `_stage_budget` settled; None before that, and where the stage cannot train.
+def _read_budget(path: Path) -> tuple[BudgetConfig | None, str] | None:
+    """What `_stage_budget` settled, None before that.
 
     Raises:
         ArtefactError: the file is damaged.
@@ -117,8 +119,8 @@ def _read_budget(path: Path) -> BudgetConfig | None:
     if not path.exists():
         return None
     try:
-        content = unseal(path.read_bytes())["budget"]
-        return BudgetConfig(**content) if content else None
+        content = unseal(path.read_bytes())
+        return BudgetConfig(**content["budget"]) if content["budget"] else None, str(content["hindrance"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtefactError(f"{path} is damaged ({error}).") from error
 
@@ -142,18 +144,19 @@ def _links(work: Workspace, held_out: np.ndarray) -> np.ndarray:
     return links[~np.isin(links, work.corpus.passage_documents[held_out]).any(axis=1)]
 
 
-def _stage_budget(work: Workspace, folder: Path, number: int) -> BudgetConfig | None:
-    """What this stage may spend, settled once and kept in its folder; None if it cannot train."""
+def _stage_budget(work: Workspace, folder: Path, number: int) -> tuple[BudgetConfig | None, str]:
+    """What this stage may spend, settled once and kept in its folder; None, and the reason, if it cannot train."""
     path = folder / "budget.json"
-    if path.exists():
-        return _read_budget(path)
+    if settled := _read_budget(path):
+        return settled
     stage = work.recipe.stages[number - 1]
     hindrance = _hindrance(work, stage)
     budget = None if hindrance else stage.budget or _share(work, number)
     if budget is None:
-        work.watcher.say(hindrance or "No time is left to train in this budget; the base model is kept.")
-    write_whole(path, seal({"budget": budget.model_dump() if budget else None}))
-    return budget
+        hindrance = hindrance or "No time is left to train in this budget; nothing is trained."
+        work.watcher.say(hindrance)
+    write_whole(path, seal({"budget": budget.model_dump() if budget else None, "hindrance": hindrance}))
+    return budget, hindrance
 
 
 def _hindrance(work: Workspace, stage: StageConfig) -> str:

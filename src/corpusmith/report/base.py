@@ -110,10 +110,11 @@ class Training(TypedDict):
     `learning_rate` is the highest one; `seconds` include evaluations, `tokens_per_second` and `utilisation` (model
     FLOPs utilisation, against a plain matrix product timed on the same machine) are of the steps alone;
     `padding_avoided` is the share of tokens that would be padding in batches drawn at random and padded to their
-    longest sequence.
+    longest sequence. `note` says why no step was taken, None where some were.
     """
 
     objective: str
+    note: NotRequired[str | None]
     steps: int
     tokens: int
     flops: float
