@@ -36,9 +36,12 @@ def test_a_small_corpus_is_not_said_to_train_for_hours(base_model: Path, notes: 
 def test_a_budget_that_other_steps_use_up_is_said_to_train_nothing(
     base_model: Path, notes: Path, tmp_path: Path
 ) -> None:
-    stage = planned_stage(base_model, notes, tmp_path / "out", **{"budget.minutes": 0.1})
-    assert stage["seconds"] == 0
-    assert "nothing will be trained" in stage["note"]
+    recipe = preset("default").with_overrides({"model.base": str(base_model), "budget.minutes": 0.1})
+    plan = {step["step"]: step for step in make_plan([notes], recipe, tmp_path / "out")}
+    assert plan["stage-1"]["seconds"] == plan["trained"]["seconds"] == 0
+    assert "nothing will be trained" in plan["stage-1"]["note"]
+    enough = planned_stage(base_model, notes, tmp_path / "out", **{"budget.tokens": 1000})
+    assert plan["stage-1"]["disk_bytes"] < enough["disk_bytes"]
 
 
 def test_a_budget_of_tokens_has_no_known_time(base_model: Path, notes: Path, tmp_path: Path) -> None:

@@ -61,6 +61,18 @@ def test_a_model_over_another_vocabulary_is_trained_and_searches(
     np.testing.assert_allclose(exported.encode(["blood"]), searcher.encode(["blood"]), atol=2e-2)  # bf16, perhaps
 
 
+def test_a_start_that_nothing_was_trained_on_leaves_the_search_to_the_base(
+    base_model: Path, documents: Path, tmp_path: Path
+) -> None:
+    start = REPLACED | {"hidden_size": 64, "growth": [{"kind": "fpi"}]}
+    recipe = recipe_for(base_model, start=start, budget={"minutes": 0.1})
+    result = build(documents, recipe=recipe, out=tmp_path / "out")
+    assert "Model: base. Its new start was not trained, and is only a beginning." in result.summary["verdict"]
+    base, model = load_checkpoint(base_model), load_checkpoint(tmp_path / "out" / "model")
+    assert (model.tokenizer.size, model.encoder.config) == (base.tokenizer.size, base.encoder.config)
+    assert load(tmp_path / "out").search("blood pressure", k=3)
+
+
 def test_a_grown_model_is_trained_and_searches(base_model: Path, documents: Path, tmp_path: Path) -> None:
     start = {"layers": 4, "hidden_size": 64, "growth": [{"kind": "fpi"}, {"kind": "stack"}]}
     result = build(documents, recipe=recipe_for(base_model, start=start), out=tmp_path / "out")

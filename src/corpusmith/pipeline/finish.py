@@ -115,6 +115,8 @@ def _choose_model(work: Workspace, validation: _Validation, choices: list[Choice
         choices.append(Choice("model", "base", f"{work.too_few_to_judge}; the base stays.", ()))
         return "base"
     if not work.was_trained:
+        if work.start_steps:
+            choices.append(Choice("model", "base", "Its new start was not trained, and is only a beginning.", ()))
         return "base"
     if work.recipe.search.model == "trained":
         choices.append(Choice("model", "trained", "The recipe asks for it.", ()))

@@ -46,7 +46,7 @@ INDEX_TOKENS_A_SECOND = 500_000
 VOCABULARY_SECONDS, LEAST_VOCABULARY_SECONDS = 60.0, 5.0
 """Learning a vocabulary and carrying the base over to it: from `VOCABULARY_CHARACTERS`, and from next to none."""
 VOCABULARY_CHARACTERS = 10_000_000
-CHECKPOINT_BYTES_A_PARAMETER = 12
+MODEL_BYTES_A_PARAMETER, CHECKPOINT_BYTES_A_PARAMETER = 4, 12
 """Weights and AdamW's two moments."""
 CHECKPOINTS = 3
 TRAINING_COST = 3.5
@@ -54,6 +54,7 @@ TRAINING_COST = 3.5
 DISTILLING_COST = 5.0
 """Learning new vectors from a token, in 32 bits and by two models, against encoding one."""
 PROBE_SEQUENCES, PROBE_TOKENS = 32, 128
+NOT_TRAINED = "no time left in this budget: nothing will be trained"
 
 
 def make_plan(
@@ -108,10 +109,10 @@ def make_plan(
         "base": vectors,
         "trained": trained_vectors,
         "sentences": sentences * trained.config.hidden_size * 2,
-        "vocabulary": trained.parameter_count() * 4,
+        "vocabulary": trained.parameter_count() * MODEL_BYTES_A_PARAMETER,
         "vocabulary-tokens": anew * 2,
-        "growth": trained.parameter_count() * 4,
-        "model": max(work.base.encoder.parameter_count(), trained.parameter_count()) * 4,
+        "growth": trained.parameter_count() * MODEL_BYTES_A_PARAMETER,
+        "model": max(work.base.encoder.parameter_count(), trained.parameter_count()) * MODEL_BYTES_A_PARAMETER,
     }
     left = _seconds_left(recipe, seconds)
     stages = {f"stage-{number}": stage for number, stage in enumerate(recipe.stages, 1)}
@@ -121,6 +122,7 @@ def make_plan(
     memory = Memory(whole.config, whole.parameter_count(), tokens, passages, sentences, resident)
     # Freed memory is kept: it never falls from one step to the next. What learning to grow has freed, training takes.
     untrained = held = memory.resting()
+    trains = False
     for step in steps:
         planned: PlannedStep = {
             "step": step.name,
@@ -131,6 +133,7 @@ def make_plan(
             "note": step.note,
         }
         if planned["reused"]:
+            trains |= done[step.name].facts.get("steps", 0) > 0
             plan.append(planned | {"seconds": 0.0, "disk_bytes": 0})
             continue
         if step.name in work.start_steps:
@@ -139,14 +142,18 @@ def make_plan(
         if step.name == "growth":
             planned["note"] += _stacking(recipe, trained, left, training_speed)
         if step.name in stages:
-            held = max(held, untrained + memory.training(_tokens_at_a_time(stages[step.name])))
             most = _most_training_seconds(stages[step.name], recipe, anew, passages, training_speed)
             training = _training_seconds(stages[step.name], recipe, left)
             training = None if training is None else min(training, most)
-            checkpoint = memory.parameters * CHECKPOINT_BYTES_A_PARAMETER
-            planned |= {"seconds": training, "disk_bytes": CHECKPOINTS * checkpoint}
+            a_parameter = MODEL_BYTES_A_PARAMETER
             if training == 0:
-                planned["note"] = "no time left in this budget: nothing will be trained"
+                planned["note"] = NOT_TRAINED
+            else:
+                trains, a_parameter = True, CHECKPOINTS * CHECKPOINT_BYTES_A_PARAMETER
+                held = max(held, untrained + memory.training(_tokens_at_a_time(stages[step.name])))
+            planned |= {"seconds": training, "disk_bytes": a_parameter * memory.parameters}
+        elif step.name == "trained" and not trains:
+            planned |= {"seconds": 0.0, "disk_bytes": 0, "note": "the base's vectors"}
         elif step.name == "growth" and learning_tokens(recipe.start):
             held = max(held, untrained + memory.training(learning_batch(recipe.start)))
         else:

@@ -98,10 +98,11 @@ def make_base(work: Workspace, draft: Draft) -> None:
 
 
 def make_trained(work: Workspace, draft: Draft) -> None:
-    """The trained model's vectors; the base's own where training was skipped or never beat the starting point."""
-    stages = [manifest for name, manifest in work.manifests.items() if name.startswith("stage-")]
-    untrained = all(manifest.facts.get("kept_step", 0) == 0 for manifest in stages)
-    draft.facts["is_base"] = untrained and not work.start_steps
+    """The trained model's vectors; the base's own where training never beat it or was skipped, since another vocabulary
+    or shape is only a beginning."""
+    stages = [manifest.facts for name, manifest in work.manifests.items() if name.startswith("stage-")]
+    is_untrained = all(facts.get("kept_step", 0) == 0 for facts in stages)
+    draft.facts["is_base"] = is_untrained and not (work.start_steps and any(facts.get("steps") for facts in stages))
     if draft.facts["is_base"]:
         link_folder(work.path("base"), draft.folder)
     else:

@@ -230,8 +230,8 @@ class Workspace:
         return self._retrievers[step]
 
     def checkpoint(self, step: str) -> Checkpoint:
-        """The model of "base" or "trained", in the size that searches."""
-        return self.base if step == "base" else self.trained_checkpoint()
+        """The model of "base" or "trained", in the size that searches; the base, too, where nothing was trained."""
+        return self.trained_checkpoint() if step == "trained" and self.was_trained else self.base
 
     def trained_checkpoint(self) -> Checkpoint:
         """The model after the last stage, in the size that searches."""
