@@ -333,7 +333,7 @@ COMMAND_LINES = {
     "blend {tmp}": "No such command",
     "compare default pretrain --budget 1 --seeds 1000000000000000000000": "less than or equal to 1000",
     "vocabulary {tmp}/nosuch --base {built}/model": "no such file or folder",
-    "vocabulary {tmp} --base {built}/model": "no text to learn a vocabulary from",
+    "vocabulary {tmp} --base {built}/model": "none of 1 documents can be used",
     "vocabulary {notes} --base {tmp}/nosuch": "there is no folder",
     "vocabulary {notes} --algorithm words": "wordpiece, unigram, bpe and bytes",
     "vocabulary {notes} --size 10": "300",
@@ -389,6 +389,7 @@ def test_a_wrong_command_line_is_one_sentence(
 QRELS = {
     "spaces for tabs": ("q0 d0 1\n", "parted by tabs"),
     "a score that is none": ("q0\td0\thigh\n", "whole number"),
+    "a score with an underscore": ("q0\td0\t1_0\n", "whole number"),
     "a score beyond measure": (f"q0\td0\t{10**30}\n", "whole number"),
     "an unknown query": ("q99\td0\t1\n", "q99"),
     "nothing": ("", "no relevant document"),
@@ -566,6 +567,18 @@ def test_a_build_below_its_documents_is_not_read_as_documents(
         ended = command("build", tmp_path, *search_only, "--out", tmp_path / "out")
         assert (ended.code, ended.err) == (0, "")
         assert said in ended.out
+
+
+def test_documents_in_the_folder_that_a_build_writes_to_are_read_every_time(
+    command: Command, search_only: list[str], sentences: list[str], tmp_path: Path
+) -> None:
+    for number, place in enumerate(("here/a.txt", "here/b.txt", "there/c.txt")):
+        (tmp_path / "in" / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / place).write_text(" ".join(sentences[number::3]))
+    for out in ("in/here", "in/here", "elsewhere"):
+        ended = command("build", tmp_path / "in", *search_only, "--out", tmp_path / out)
+        assert (ended.code, ended.err) == (0, "")
+        assert "corpus       reused" in ended.out or "3 of 3 documents kept" in ended.out
 
 
 @pytest.mark.parametrize(

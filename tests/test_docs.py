@@ -13,6 +13,7 @@ from typing import get_args
 import pytest
 from tests.examples import ROOT, load_script
 
+from corpusmith.artefact import FORMAT
 from corpusmith.cli import app
 from corpusmith.growth.registry import GROWTH
 from corpusmith.objective.registry import OBJECTIVES, ObjectiveConfig
@@ -132,3 +133,7 @@ def test_files_of_the_source_that_a_page_names_exist(page: Path) -> None:
         text,
     ):
         assert (ROOT / "src" / "corpusmith" / name).exists(), name
+
+
+def test_the_format_of_manifests_is_the_one_documented() -> None:
+    assert f"| `format` | {FORMAT};" in (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")

@@ -298,6 +298,37 @@ def test_the_seed_of_a_stage_changes_its_training_alone(built: Path, base_model:
         assert before[name] == after[name]
 
 
+def test_a_base_of_the_same_weights_and_another_architecture_is_another_base(
+    base_model: Path, documents: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(base_model, base)
+    recipe = recipe_for(base, stages=False)
+    build(documents, recipe=recipe, out=tmp_path / "out")
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | {"num_attention_heads": 4, "hidden_act": "relu"}))
+    build(documents, recipe=recipe, out=tmp_path / "out")
+    build(documents, recipe=recipe, out=tmp_path / "fresh")
+    assert digests(tmp_path / "out") == digests(tmp_path / "fresh")
+
+
+def test_what_search_cuts_off_the_base_counts_for_training_too(
+    base_model: Path, documents: Path, tmp_path: Path
+) -> None:
+    changed = load_checkpoint(base_model)
+    with torch.no_grad():
+        changed.encoder.layers[1].mlp.up.weight.mul_(3)
+    (tmp_path / "base").mkdir()
+    found = []
+    for checkpoint in (load_checkpoint(base_model), changed):
+        export_checkpoint(checkpoint, tmp_path / "base")
+        recipe = recipe_for(tmp_path / "base", search={"model": "trained", "layers": 1})
+        build(documents, recipe=recipe, out=tmp_path / "out")
+        found.append(digests(tmp_path / "out"))
+    assert found[0]["base"] == found[1]["base"]
+    assert found[0]["stage-1"] != found[1]["stage-1"]
+
+
 def test_a_student_is_trained_anew_when_its_teacher_is_another_one(
     base_model: Path, documents: Path, tmp_path: Path
 ) -> None:

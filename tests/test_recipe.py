@@ -145,3 +145,15 @@ def test_integers_that_nothing_could_compute_with_are_refused(option: str) -> No
     content = {"stages": [{"objective": {"kind": "contrastive", option: 10**25}}]}
     with pytest.raises(RecipeError, match="beyond 2"):
         parse_recipe(content, "test")
+
+
+def test_a_byte_order_mark_before_a_recipe_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text('name = "mark"', encoding="utf-8-sig")
+    assert read_recipe(tmp_path / "recipe.toml").name == "mark"
+
+
+@pytest.mark.parametrize("share", [1e-320, 1e308])
+def test_a_share_that_arithmetic_would_lose_is_refused(share: float) -> None:
+    stages = [{"objective": {"kind": "masked_language"}, "share": share}] * 2
+    with pytest.raises(RecipeError, match=r"stages\[0\]\.share|stages.*share"):
+        parse_recipe({"stages": stages}, "test")

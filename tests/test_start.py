@@ -295,8 +295,12 @@ def test_the_reason_says_whether_operators_keep_what_the_model_computes(
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
-        ({"heads": 1}, "head_size is 16, and 32 is wanted"),
-        ({"hidden_size": 40, "heads": 3}, r"3 heads do not divide a hidden size of 40 evenly.*\(2, 4\)"),
+        ({"heads": 1}, "head_size is 16, and 32 is wanted; ask for more heads"),
+        (
+            {"hidden_size": 96, "heads": 5},
+            "5 heads do not divide a hidden size of 96 evenly; set .* to 4 or 6",
+        ),
+        ({"hidden_size": 37}, "a hidden size of 37 cannot be divided into heads.*a multiple of 16, such as 48"),
         ({"hidden_size": 27, "heads": 3}, "which they do not divide evenly"),
         ({"layers": 5, "growth": [{"kind": "stack"}]}, "multiple of 2"),
     ],
@@ -304,6 +308,13 @@ def test_the_reason_says_whether_operators_keep_what_the_model_computes(
 def test_a_shape_that_operators_cannot_make_ends_the_plan(base_model: Path, wanted: dict, said: str) -> None:
     with pytest.raises(RecipeError, match=said):
         settle(recipe_for(base_model, start={"growth": "auto"} | wanted), [])
+
+
+@pytest.mark.parametrize(("width", "heads"), [(24, 2), (13, 1), (32, 2), (40, 2), (64, 4)])
+def test_the_heads_of_another_width_are_such_as_can_be_made(base_model: Path, width: int, heads: int) -> None:
+    base = load_checkpoint(base_model).encoder.config
+    start = settle(recipe_for(base_model, start={"growth": "auto", "hidden_size": width}), []).start
+    assert wanted_shape(base, start).heads == heads
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,11 @@ from corpusmith.errors import ArtefactError, EarlierArtefactError, NewerArtefact
 
 FORMAT = 3
 MANIFEST = "manifest.json"
+STEPS = "steps"
+FOR_USERS = ("model", "index")
+"""Steps whose folders stand at the top of a build; the others stand under `steps/`."""
+FILES = ("report.html", "summary.json", "recipe.toml", "compare.json", "compare.md")
+"""What builds and comparisons write at the top of their folder, beside artefacts."""
 UNFINISHED = ".unfinished"
 """Follows a step's name where an interrupted attempt is kept while the step runs with other options."""
 ASIDE = ".set-aside"

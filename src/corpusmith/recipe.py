@@ -108,7 +108,7 @@ class StageConfig(Config):
 
     objective: ObjectiveConfig
     """What is optimised; `kind` selects it."""
-    share: float = Field(default=1.0, gt=0)
+    share: float = Field(default=1.0, ge=1e-6, le=1e6)
     """This stage's part of the training budget, relative to the other stages' shares."""
     budget: BudgetConfig | None = None
     """What this stage may spend, in place of a share of the recipe's budget: exactly one of minutes, tokens, flops."""
@@ -277,7 +277,7 @@ def read_recipe(path: Path) -> Recipe:
         RecipeError: the file is missing, is no TOML, or holds a wrong option.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise RecipeError(f"no such recipe: {path} (`corpusmith presets` lists the ready-made ones).") from None
     except OSError as error:

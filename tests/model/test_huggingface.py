@@ -138,6 +138,14 @@ def test_weights_without_prefix_and_in_half_precision_are_read(bert: Path) -> No
     torch.testing.assert_close(found, expected, atol=2e-3, rtol=2e-3)
 
 
+def test_a_norm_of_two_names_is_refused(bert: Path) -> None:
+    weights = load_file(bert / "model.safetensors")
+    name = next(name for name in weights if name.endswith("LayerNorm.weight"))
+    save_file(weights | {name.replace("weight", "gamma"): weights[name] * 2}, bert / "model.safetensors")
+    with pytest.raises(ModelError, match=r"LayerNorm\.weight twice"):
+        load_checkpoint(bert)
+
+
 def test_norms_named_gamma_and_beta_are_read(bert: Path) -> None:
     expected = load_checkpoint(bert).encoder.state_dict()
     weights = load_file(bert / "model.safetensors")

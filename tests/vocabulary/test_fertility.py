@@ -125,3 +125,7 @@ def test_pieces_of_bytes_are_shown_as_the_characters_that_they_stand_for(
     texts = sample("Größe Größe", "prüfen")
     (gain,) = report_fertility(texts, "bytes", source("bpe"), {"own": own}).gains
     assert [(word.word, word.after) for word in gain.improved] == [("Größe", ("Größe",)), ("prüfen", ("prüfen",))]
+
+
+def test_a_mark_with_no_letter_before_it_is_no_word() -> None:
+    assert count_units(["Warning \u26a0\ufe0f and \u2764\ufe0f e\u0301a"]) == {"Warning": 1, "and": 1, "e\u0301a": 1}

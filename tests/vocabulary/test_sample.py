@@ -61,6 +61,27 @@ def test_a_single_document_is_halved_by_its_paragraphs_and_a_single_text_not_at_
     assert alone.halves() == (alone, alone)
 
 
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_a_long_document_beside_a_short_one_gives_texts_to_both_halves(names: tuple[str, str]) -> None:
+    book = " ".join(f"word{number % 97}" for number in range(5000))
+    texts = dict(zip(names, (book, "a short note beside it"), strict=True))
+    sample = sample_documents([Document(name, "", texts[name]) for name in "ab"], 100_000, seed=0)
+    learned, measured = sample.halves()
+    assert 0.4 < learned.characters / sample.characters < 0.6
+    assert learned.characters + measured.characters == sample.characters
+    assert "word5" in learned.texts[-1] + learned.texts[0]
+    assert "word5" in measured.texts[-1] + measured.texts[0]
+    assert {word for half in (learned, measured) for text in half.texts for word in text.split()} == {
+        *book.split(),
+        *["a", "short", "note", "beside", "it"],
+    }
+
+
+def test_documents_that_are_all_left_out_are_counted_by_reason() -> None:
+    with pytest.raises(CorpusError, match="none of 1 documents can be used: too short"):
+        sample_documents([Document("a", "", "hello")], 1000, seed=0)
+
+
 def test_one_endless_text_is_cut() -> None:
     assert sample_texts(["x" * 100_000], 1000, seed=0).characters == 1000
 

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from fnmatch import fnmatch
 from pathlib import Path
 
+from corpusmith.artefact import FILES, FOR_USERS, STEPS, is_kept_aside
 from corpusmith.corpus.base import Document, Dropped
 from corpusmith.corpus.config import CorpusConfig
 from corpusmith.corpus.readers.html import read_html
@@ -60,6 +61,8 @@ READERS: dict[str, FileReader] = {
 WHOLE = {".txt", ".text", ".md", ".markdown", ".html", ".htm", ".xhtml", ".rst", ".pdf"}
 """Kinds of files that are one document each, so that the limit of a document is the file's."""
 TABLES = {".csv", ".tsv", ".tab", ".parquet", ".pq"}
+OUTPUTS = {*FOR_USERS, STEPS, *FILES}
+"""What is no document in the folder of a build."""
 BEIR_CORPORA = ("corpus.jsonl", "corpus.jsonl.gz")
 BEIR_COMPANIONS = ("queries.jsonl", "queries.jsonl.gz", "qrels")
 
@@ -162,7 +165,8 @@ def _refuse_unknown(file: SourceFile, config: CorpusConfig) -> Iterator[Document
 
 
 def source_files(paths: Sequence[Path], config: CorpusConfig) -> Iterator[SourceFile | Dropped]:
-    """The files under `paths`, each once, hidden ones and builds left out; links are followed, but never in circles."""
+    """The files under `paths`, each once, hidden ones and what builds made left out; links are followed, but never in
+    circles."""
     if not paths:
         raise CorpusError("no documents given: name a folder or files, or set corpus.source = 'installed-docs'")
     for path in paths:
@@ -204,19 +208,20 @@ def _walk(top: Path, source: str) -> Iterator[Path]:
             if (status.st_dev, status.st_ino) in entered:
                 continue
             entered.add((status.st_dev, status.st_ino))
-            if (path / LOCK).is_file():
-                if path == top:
-                    raise CorpusError(
-                        f"{path} is the folder of a build (it holds {LOCK}), not of documents: name the documents, or "
-                        "delete that file if they are here"
-                    )
-                continue
+            is_of_a_build = (path / LOCK).is_file()
+            if is_of_a_build and path == top:
+                raise CorpusError(
+                    f"{path} is the folder of a build (it holds {LOCK}), not of documents: name the documents, or "
+                    "delete that file if they are here"
+                )
             corpus = _beir_corpus(path)
             has_companion = any((path / name).exists() for name in BEIR_COMPANIONS)
             if corpus is not None and (source == "beir" or (source == "auto" and has_companion)):
                 yield corpus
                 continue
             entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+            if is_of_a_build:
+                entries = [entry for entry in entries if entry.name not in OUTPUTS and not is_kept_aside(entry)]
         except OSError:
             yield path  # whoever opens it will say why it cannot be read
             continue

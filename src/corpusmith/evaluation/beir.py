@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from corpusmith.evaluation.base import QuerySet
 
 HEADER = ("query-id", "corpus-id", "score")
 HIGHEST_GRADE = 1_000_000
+GRADE = re.compile(r"[+-]?[0-9]{1,20}")
 LONGEST_LINE = 1_000_000
 
 
@@ -147,14 +149,11 @@ def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
                 f"found {len(fields)} field{'s' * (len(fields) != 1)}."
             )
         query, document, score = fields
-        try:
-            grade = int(score)
-            if abs(grade) > HIGHEST_GRADE:
-                raise ValueError
-        except ValueError:
+        if not GRADE.fullmatch(score) or abs(int(score)) > HIGHEST_GRADE:
             raise EvaluationError(
                 f"{path} line {number}: the score {score[:20]!r} is not a whole number of up to {HIGHEST_GRADE}."
-            ) from None
+            )
+        grade = int(score)
         judged = qrels.setdefault(query, {})
         judged[document] = max(grade, judged.get(document, grade))
     return qrels

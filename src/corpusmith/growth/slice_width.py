@@ -69,9 +69,10 @@ class SliceWidth(GrowthOperator):
         """See the base class."""
         for name in (*SLICED, "head_size"):
             if getattr(target, name) > getattr(source, name):
+                mend = "; ask for more heads" if name == "head_size" else ""
                 raise ModelError(
                     f"a slice of the width is not wider than its source: {name} is {getattr(source, name)}, and "
-                    f"{getattr(target, name)} is wanted."
+                    f"{getattr(target, name)} is wanted{mend}."
                 )
         taken_over = {"initializer_range": source.initializer_range} | {n: getattr(source, n) for n in SLICED}
         if replace(target, **taken_over) != source:

@@ -117,6 +117,8 @@ class WeightFile:
         self.shapes: dict[str, tuple[int, ...]] = {}
         for stored, entry in read_table(path).items():
             name = stored.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+            if name in self._stored:
+                raise ModelError(f"{path} holds {name} twice, as {self._stored[name]} and {stored}")
             self._stored[name] = stored
             self.shapes[name] = tuple(entry["shape"])
             if entry["dtype"] not in BYTES and "position_ids" not in name:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from corpusmith import environment
-from corpusmith.artefact import Draft
+from corpusmith.artefact import STEPS, Draft
 from corpusmith.disk import write_whole
 from corpusmith.errors import EvaluationError, RecipeError
 from corpusmith.evaluation.base import Measured, QuerySet
@@ -40,7 +40,7 @@ from corpusmith.pipeline.finish import KNOWN_ITEM_NOTE
 from corpusmith.pipeline.outputs import refuse_to_overwrite
 from corpusmith.pipeline.run import chain, recipe_files, resolve_recipe, run_steps
 from corpusmith.pipeline.settle import settle
-from corpusmith.pipeline.workspace import STEPS, Workspace
+from corpusmith.pipeline.workspace import Workspace
 from corpusmith.recipe import Recipe
 from corpusmith.report.base import ComparisonSummary, Evaluation
 from corpusmith.report.comparison import as_markdown

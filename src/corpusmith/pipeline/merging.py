@@ -18,7 +18,7 @@ import numpy as np
 
 import corpusmith
 from corpusmith import environment
-from corpusmith.artefact import open_artefact, read_manifest, step_key, tidy, writing
+from corpusmith.artefact import STEPS, open_artefact, read_manifest, step_key, tidy, writing
 from corpusmith.corpus.store import Corpus
 from corpusmith.disk import naming_machine_errors
 from corpusmith.errors import ArtefactError, RecipeError
@@ -34,7 +34,7 @@ from corpusmith.model.arithmetic import best_device
 from corpusmith.model.checkpoint import Checkpoint
 from corpusmith.model.huggingface import export_checkpoint, load_checkpoint
 from corpusmith.pipeline.chain import Silent, Watcher
-from corpusmith.pipeline.workspace import STEPS, fingerprint, model_folder
+from corpusmith.pipeline.workspace import fingerprint, model_folder
 from corpusmith.retrieval.encoding import Encoding, make_retriever
 
 

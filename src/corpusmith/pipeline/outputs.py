@@ -12,15 +12,11 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from corpusmith.artefact import has_manifest, is_kept_aside, is_nothing
+from corpusmith.artefact import FILES, FOR_USERS, STEPS, has_manifest, is_kept_aside, is_nothing
 from corpusmith.disk import naming_machine_errors
 from corpusmith.errors import RecipeError
 from corpusmith.locks import LOCK
-from corpusmith.pipeline.workspace import FOR_USERS, STEPS
 from corpusmith.recipe import Recipe
-
-FILES = ("report.html", "summary.json", "recipe.toml", "compare.json", "compare.md")
-"""What builds and comparisons write at the top of their folder, beside artefacts."""
 
 
 def refuse_to_overwrite(

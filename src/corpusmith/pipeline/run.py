@@ -105,6 +105,7 @@ def chain(work: Workspace) -> list[Step]:
     recipe = work.recipe
     options = recipe.model_dump(mode="json")
     tokens = {"model": options["model"], "base": fingerprint(work.base)}
+    whole = tokens if work.base is work.whole_base else tokens | {"base": fingerprint(work.whole_base)}
     encoding = {"encoding": options["encoding"]}
     labels = work.query_digests if recipe.pairs.source == "labels" else {}
     encoded = ("tokens", "heldout", *(["demonstration"] if work.is_demonstration else []))
@@ -148,14 +149,14 @@ def chain(work: Workspace) -> list[Step]:
         ),
     ]
     if recipe.start.changes_vocabulary:
-        config = tokens | {"vocabulary": options["start"]["vocabulary"], "transfer": options["start"]["transfer"]}
+        config = whole | {"vocabulary": options["start"]["vocabulary"], "transfer": options["start"]["transfer"]}
         config |= {"seed": recipe.start_seed} | ({"general": work.general_digests} if work.general_digests else {})
         steps += [
             step("vocabulary", f"{recipe.start.vocabulary.kind} the vocabulary", make_vocabulary, config, "corpus"),
             step("vocabulary-tokens", "cut passages anew", prepare.make_vocabulary_tokens, {}, "corpus", "vocabulary"),
         ]
     if recipe.start.changes_shape:
-        config = tokens | {"start": {key: options["start"][key] for key in ("growth", *SHAPE)}}
+        config = whole | {"start": {key: options["start"][key] for key in ("growth", *SHAPE)}}
         config |= {"seed": recipe.start_seed}
         parents = ("corpus", "heldout", *demonstration, trained_tokens, *start[:-1])
         steps.append(step("growth", "grow the model", make_growth, config, *parents))
@@ -164,7 +165,7 @@ def chain(work: Workspace) -> list[Step]:
         parents = ("corpus", "heldout", "lexical", "base", *start, *demonstration)
         steps.append(step("pairs", "training pairs and their teacher", prepare.make_pairs, config, *parents))
     for number, stage in enumerate(recipe.stages, 1):
-        config = _stage_options(work, number, options)
+        config = _stage_options(work, number, options) | {"base": whole["base"]}
         needed = pairs if "pairs" in stage.objective.needs() else []
         parents = (trained_tokens, "heldout", "base", *start, *demonstration, *needed, *stages[: number - 1])
         note = f"train: {stage.objective.kind}"

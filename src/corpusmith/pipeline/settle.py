@@ -209,7 +209,7 @@ def _of_growth(operators: Sequence[GrowthConfig], source: EncoderConfig, shapes:
 
 def _keeping(operator: GrowthOperator, source: EncoderConfig, target: EncoderConfig) -> str:
     """Which next larger hidden size the operator would keep the function with, where there is one."""
-    width = math.ceil(target.hidden_size / source.hidden_size) * source.hidden_size
+    width = _next_multiple(target.hidden_size, source.hidden_size)
     if target.hidden_size <= source.hidden_size:
         return ""
     larger = replace(target, hidden_size=width, heads=width // source.head_size)
@@ -224,12 +224,18 @@ def wanted_shape(base: EncoderConfig, start: StartConfig) -> EncoderConfig:
         RecipeError: the heads do not divide the hidden size.
     """
     width, layers = start.hidden_size or base.hidden_size, start.layers or base.layers
-    heads = start.heads or max(1, width // base.head_size)
-    if width % heads:
-        near = ", ".join(str(number) for number in _nearest_heads(width, heads))
+    usable = _usable_heads(base, width)
+    heads = start.heads or min(usable, key=lambda number: abs(width / number - base.head_size), default=0)
+    if not heads:
         raise RecipeError(
-            f"start: {heads} heads do not divide a hidden size of {width} evenly; set start.heads to one that does "
-            f"({near}), or choose another hidden_size."
+            f"start: a hidden size of {width} cannot be divided into heads that are made from {base.heads} of "
+            f"{base.head_size}; choose a multiple of {base.head_size}, such as {_next_multiple(width, base.head_size)}."
+        )
+    if width % heads:
+        near = " or ".join(str(number) for number in sorted(usable, key=lambda number: abs(number - heads))[:2])
+        raise RecipeError(
+            f"start: {heads} heads do not divide a hidden size of {width} evenly; "
+            f"{f'set start.heads to {near}' if near else 'choose another number'}, or choose another hidden_size."
         )
     return replace(
         base,
@@ -241,7 +247,15 @@ def wanted_shape(base: EncoderConfig, start: StartConfig) -> EncoderConfig:
     )
 
 
-def _nearest_heads(width: int, heads: int) -> list[int]:
-    """The next number of heads to either side that divides the width."""
+def _usable_heads(base: EncoderConfig, width: int) -> list[int]:
+    """Numbers of heads that divide a hidden size: of a wider model no fewer and no smaller heads than the base's, of a
+    narrower one no more and no larger ones."""
     dividing = [number for number in range(1, width + 1) if width % number == 0]
-    return sorted({max(n for n in dividing if n <= heads), min(n for n in dividing if n >= min(heads, width))})
+    if width < base.hidden_size:
+        return [n for n in dividing if n <= base.heads and width // n <= base.head_size]
+    return [n for n in dividing if n >= base.heads and width // n >= base.head_size]
+
+
+def _next_multiple(number: int, of: int) -> int:
+    """The least multiple that is no smaller than `number`."""
+    return math.ceil(number / of) * of

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from corpusmith.arrays import open_array
-from corpusmith.artefact import Manifest
+from corpusmith.artefact import FOR_USERS, STEPS, Manifest
 from corpusmith.corpus.config import CorpusConfig
 from corpusmith.corpus.read import digest_source, source_files
 from corpusmith.corpus.readers.source import SourceFile
@@ -46,9 +46,6 @@ from corpusmith.retrieval.encoding import Encoding, make_retriever
 from corpusmith.retrieval.late_interaction import LateInteraction
 from corpusmith.vocabulary.tokenizer import Tokenizer
 
-STEPS = "steps"
-FOR_USERS = ("model", "index")
-"""Steps whose folders stand at the top of the build; the others stand under `steps/`."""
 DEFAULT_SEARCH = SearchSettings(weight=0.5, feedback=0.25, smoothing=0.2, late=1.0)
 """Search where nothing was chosen (benchmarks/claims/search_settings.py says why these settings)."""
 QUICK_SEARCH = DEFAULT_SEARCH.model_copy(update={"late": 0.0})
@@ -335,11 +332,14 @@ def _digest_sources(paths: Sequence[Path], config: CorpusConfig) -> str:
 
 
 def fingerprint(checkpoint: Checkpoint) -> str:
-    """The digest of a checkpoint's weights, tokenizer and use."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(checkpoint.encoder.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.cpu().numpy().tobytes())
+    """The digest of all that a checkpoint computes with: weights, architecture, tokenizer, use, head and parts."""
+    digest = hashlib.sha256(digest_json(asdict(checkpoint.encoder.config)).encode())
+    for module in (checkpoint.encoder, checkpoint.head):
+        for name, tensor in sorted(module.state_dict().items() if module is not None else ()):
+            digest.update(name.encode())
+            digest.update(tensor.cpu().numpy().tobytes())
+    for kind, path in sorted(checkpoint.parts.items()):
+        digest.update(f"{kind} {digest_file(path)}".encode())
     use = [checkpoint.tokenizer.fingerprint, checkpoint.pooling, checkpoint.normalize, checkpoint.max_tokens]
     use += [checkpoint.cut_dimension] if checkpoint.cut_dimension else []
     use += [checkpoint.prompts] if checkpoint.prompts else []

@@ -26,7 +26,7 @@ class BudgetConfig(Config):
     tokens: int | None = Field(default=None, gt=0)
     """Tokens that pass through the encoder."""
 
-    flops: float | None = Field(default=None, gt=0)
+    flops: float | None = Field(default=None, ge=1)
     """Floating-point operations, forward and backward, counted analytically."""
 
     @model_validator(mode="after")
@@ -47,7 +47,7 @@ class BudgetConfig(Config):
             return BudgetConfig(minutes=self.minutes * share)
         if self.tokens is not None:
             return BudgetConfig(tokens=max(1, round(self.tokens * share)))
-        return BudgetConfig(flops=(self.flops or 0.0) * share)
+        return BudgetConfig(flops=max(1.0, (self.flops or 0.0) * share))
 
 
 def parse_budget(text: str) -> BudgetConfig:

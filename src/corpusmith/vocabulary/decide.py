@@ -1,6 +1,6 @@
 """Whether documents want the base's vocabulary kept, extended or replaced, and the numbers that say so.
 
-Pieces are learned from every second document of a sample and measured on the others. The decision asks, in this order:
+Pieces are learned from one half of a sample's documents and measured on the other. The decision asks, in this order:
 
 1. What share of the words has a token for what is unknown: from `MOST_UNKNOWN` on the vocabulary is of another script,
    and a byte-level one takes its place, which knows every text. Tokens a word say nothing there: an unknown word is one
@@ -176,15 +176,12 @@ def _gain(learner: Learner, gain: Gain, options: ExtendConfig | ReplaceConfig) -
     """What a vocabulary gives and costs."""
     rows = _new_rows(learner, options)
     if isinstance(options, ExtendConfig):
-        what = f"{rows:,} more pieces"
+        what, s = (f"{rows:,} more pieces", "") if rows != 1 else ("1 more piece", "s")
     else:
-        what = f"a vocabulary of these documents ({options.algorithm}, {gain.fertility.entries:,} entries)"
-    does = f"saves {gain.saved:.1%}" if gain.saved >= 0 else f"needs {-gain.saved:.1%} more"
-    if isinstance(options, ExtendConfig):
-        does = does.replace("saves", "save").replace("needs", "need")
-    return (
-        f"{what} {does} of them ({_rounded(gain.fertility.corpus_tokens)} are left), with {rows:,} new vectors to learn"
-    )
+        what, s = f"a vocabulary of these documents ({options.algorithm}, {gain.fertility.entries:,} entries)", "s"
+    does = f"save{s} {gain.saved:.1%}" if gain.saved >= 0 else f"need{s} {-gain.saved:.1%} more"
+    learned = f"{rows:,} new vector{'' if rows == 1 else 's'} to learn"
+    return f"{what} {does} of them ({_rounded(gain.fertility.corpus_tokens)} are left), with {learned}"
 
 
 def _beyond(report: FertilityReport, gain: Gain | None) -> list[str]:

@@ -164,7 +164,8 @@ def count_units(texts: Sequence[str]) -> Counter[str]:
 
 @cache
 def _unit() -> re.Pattern[str]:
-    word = rf"(?:(?![{IDEOGRAPHS}{UNSPACED}])[\w{combining_marks()}])+"
+    other = rf"(?![{IDEOGRAPHS}{UNSPACED}])"
+    word = rf"{other}\w(?:{other}[\w{combining_marks()}])*"  # a mark with no letter before it is no word
     return re.compile(f"{word}|{RUN.pattern}")
 
 

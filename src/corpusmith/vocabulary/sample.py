@@ -8,18 +8,27 @@ Sampling with a Reservoir", here bounded by characters). Memory holds the sample
 from __future__ import annotations
 
 import heapq
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from corpusmith.corpus.base import Document, Dropped
-from corpusmith.corpus.clean import clean_document, reason_to_drop
+from corpusmith.corpus.clean import clean_document, kind_of, reason_to_drop
 from corpusmith.corpus.config import CorpusConfig
 from corpusmith.corpus.deduplicate import Deduplicator
-from corpusmith.corpus.store import Corpus
+from corpusmith.corpus.store import Corpus, describe_reasons
 from corpusmith.errors import CorpusError
+
+NO_TEXT = "there is no text to learn a vocabulary from; point to documents with text"
+
+LEAST_HALF = 0.25
+"""Share of a sample's characters that either half must have, to be of documents of its own."""
+PIECE = re.compile(r".{1,1000}(?:\s|$)|.{1,1000}", re.DOTALL)
+"""A part of a text, which ends between words where there are spaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +43,23 @@ class TextSample:
 
     def halves(self) -> tuple[TextSample, TextSample]:
         """The texts of every second document to learn from, and those of the others to measure on: what is learned
-        from the very texts saves more in them than in any other. Every second text, where all are of one document; the
-        whole sample twice, where it is one text."""
-        if len(self.texts) < 2:
-            return self, self
+        from the very texts saves more in them than in any other. Every second text, where all are of one document;
+        every second piece of all texts, where one of the halves would have hardly anything; the whole sample twice,
+        where there is one piece."""
         ranks = {document: rank for rank, document in enumerate(dict.fromkeys(self.documents))}
         places = [ranks[document] for document in self.documents] if len(ranks) > 1 else range(len(self.texts))
-        return self._part(places, 0), self._part(places, 1)
+        halves = self._half(self.texts, places, 0), self._half(self.texts, places, 1)
+        if min(half.characters for half in halves) >= LEAST_HALF * self.characters:
+            return halves
+        pieces = [piece for text in self.texts for piece in PIECE.findall(text)]
+        if len(pieces) < 2:
+            return self, self
+        return self._half(pieces, range(len(pieces)), 0), self._half(pieces, range(len(pieces)), 1)
 
-    def _part(self, places: Sequence[int], rest: int) -> TextSample:
+    def _half(self, texts: Sequence[str], places: Sequence[int], rest: int) -> TextSample:
         """The texts whose places leave this rest when halved."""
-        kept = [number for number, place in enumerate(places) if place % 2 == rest]
-        texts = tuple(self.texts[number] for number in kept)
-        documents = tuple(self.documents[number] for number in kept) if self.documents else ()
-        return replace(self, texts=texts, characters=sum(map(len, texts)), documents=documents)
+        kept = tuple(text for text, place in zip(texts, places, strict=True) if place % 2 == rest)
+        return TextSample(kept, sum(map(len, kept)), self.total_characters)
 
 
 def sample_texts(texts: Iterable[str], characters: int, seed: int) -> TextSample:
@@ -59,8 +71,10 @@ def sample_texts(texts: Iterable[str], characters: int, seed: int) -> TextSample
     return _draw(enumerate(texts), characters, seed)
 
 
-def _draw(texts: Iterable[tuple[int, str]], characters: int, seed: int) -> TextSample:
-    """A sample of texts that come with the numbers of their documents."""
+def _draw(
+    texts: Iterable[tuple[int, str]], characters: int, seed: int, why_none: Callable[[], str] = lambda: NO_TEXT
+) -> TextSample:
+    """A sample of texts that come with the numbers of their documents; where there are none, an error says why."""
     rng = np.random.default_rng([seed, 0x70])
     drawn: list[tuple[float, int, str, int]] = []  # a heap with the largest random number at its top
     held = total = 0
@@ -74,7 +88,7 @@ def _draw(texts: Iterable[tuple[int, str]], characters: int, seed: int) -> TextS
         while held - len(drawn[0][2]) >= characters:
             held -= len(heapq.heappop(drawn)[2])
     if not drawn:
-        raise CorpusError("there is no text to learn a vocabulary from; point to documents with text")
+        raise CorpusError(why_none())
     if held > characters:
         key, number, text, document = heapq.heappop(drawn)
         drawn.append((key, number, text[: len(text) - (held - characters)], document))
@@ -101,10 +115,18 @@ def sample_documents(
 ) -> TextSample:
     """A sample of the paragraphs of documents as they are read, cleaned, without those that a corpus would drop;
     `dropped` is told of each of these."""
-    config = config or CorpusConfig()
+    config, counts = config or CorpusConfig(), Counter[str]()
+
+    def count(item: Dropped) -> None:
+        counts[kind_of(item.reason)] += 1
+        dropped(item)
+
+    def why_none() -> str:
+        return f"none of {counts.total():,} documents can be used: {describe_reasons(counts)}" if counts else NO_TEXT
+
     with closing(Deduplicator(config.near_duplicate_threshold)) as seen:
         admitted = (_admitted(item, config, seen) for item in documents)
-        return _draw(_paragraphs(admitted, dropped), characters, seed)
+        return _draw(_paragraphs(admitted, count), characters, seed, why_none)
 
 
 def _paragraphs(
