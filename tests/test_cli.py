@@ -333,7 +333,7 @@ COMMAND_LINES = {
     "blend {tmp}": "No such command",
     "compare default pretrain --budget 1 --seeds 1000000000000000000000": "less than or equal to 1000",
     "vocabulary {tmp}/nosuch --base {built}/model": "no such file or folder",
-    "vocabulary {tmp} --base {built}/model": "none of 1 documents can be used",
+    "vocabulary {tmp} --base {built}/model": "none of 5 documents can be used",
     "vocabulary {notes} --base {tmp}/nosuch": "there is no folder",
     "vocabulary {notes} --algorithm words": "wordpiece, unigram, bpe and bytes",
     "vocabulary {notes} --size 10": "300",
