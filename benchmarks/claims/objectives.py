@@ -75,9 +75,6 @@ TRAINING = {"evaluations": 0, "keep_best": False, "max_epochs": 100_000, "checkp
 TUNING: Fragment = {"kind": "contrastive", "negatives": 3}
 RERANKING: Fragment = {"kind": "reranking", "negatives": 3}
 """What both are fine-tuned with, for search by vectors and as rerankers."""
-SIZES = ((1.0, 1.0), (1.0, 0.25), (1.0, 0.0625), (0.5, 1.0), (0.5, 0.25))
-"""Models inside the model that are measured: shares of its layers and of its dimensions."""
-
 Values = dict[str, list[np.ndarray]]
 """For each way of searching, each seed's per-query values."""
 
@@ -125,7 +122,8 @@ class Harness:
 
     def settings(self, claim: Claim) -> dict[str, Any]:
         """All that a claim's figures depend on, beside the data."""
-        said = {name: value for name, value in asdict(claim).items() if name not in ("statement", "paper")}
+        unused = {"statement", "paper"} | ({"sizes"} if claim.measure != "sizes" else set())
+        said = {name: value for name, value in asdict(claim).items() if name not in unused}
         form = {name: value for name, value in asdict(self.form).items() if name != "name"}
         return json.loads(json.dumps({"claim": said, "form": form, "start": self.start, "recipe": self.recipe or {}}))
 
@@ -202,12 +200,12 @@ class Harness:
 
     def _measured(self, claim: Claim, work: Workspace) -> dict[str, np.ndarray]:
         """What cut models or a reranker find in a run, kept beside the runs."""
-        settings = [SIZES] if claim.measure == "sizes" else [self.form.reranked]
+        settings = [claim.sizes] if claim.measure == "sizes" else [self.form.reranked]
         key = digest_json([claim.measure, work.manifests["measures"].digest, settings])
         path = work.folder / "claims" / f"{claim.measure}-{key[:16]}.json"
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
-            found = search_by_sizes(work) if claim.measure == "sizes" else rerank(work, self.form.reranked)
+            found = search_by_sizes(work, claim.sizes) if claim.measure == "sizes" else rerank(work, self.form.reranked)
             write_whole(path, json.dumps({way: values.tolist() for way, values in found.items()}))
         return {way: np.array(values) for way, values in json.loads(path.read_text(encoding="utf-8")).items()}
 
@@ -336,21 +334,22 @@ def search_by_product(work: Workspace, parts: bool) -> np.ndarray:
     return _scored(work, queries, engine.rank(list(queries.queries.values()), DEPTH).documents)
 
 
-def search_by_sizes(work: Workspace) -> dict[str, np.ndarray]:
-    """nDCG@10 of search by the vectors of models cut out of the model, and the mean over the cut ones before them."""
+def search_by_sizes(work: Workspace, sizes: Sequence[tuple[float, float]]) -> dict[str, np.ndarray]:
+    """nDCG@10 of search by the vectors of models cut out of the model, `sizes` (shares of its layers and dimensions)
+    from the whole one down, and the mean over the cut ones before them."""
     from corpusmith.model.nested import cut_checkpoint
 
     queries, found = work.queries("test"), {}
     assert queries is not None
     whole, depth = _model(work), work.base.encoder.config.layers
-    for layers in sorted({max(1, round(depth * share)) for share, _ in SIZES}, reverse=True):
+    for layers in sorted({max(1, round(depth * share)) for share, _ in sizes}, reverse=True):
         retriever = DenseRetriever(cut_checkpoint(whole, layers))
         if layers == depth:
             passages = np.asarray(work.vectors("trained" if work.recipe.stages else "base"))
         else:
             passages = retriever.encode_documents([passage.content for passage in work.corpus.passages()])
         asked = retriever.encode_queries(list(queries.queries.values()))
-        for width in [max(1, round(retriever.dimension * w)) for s, w in SIZES if max(1, round(depth * s)) == layers]:
+        for width in [max(1, round(retriever.dimension * w)) for s, w in sizes if max(1, round(depth * s)) == layers]:
             dense = DenseIndex(width)
             dense.add(np.arange(len(passages)), _unit(passages[:, :width]))
             rows = dense.search(_unit(asked[:, :width]), PASSAGES).rows

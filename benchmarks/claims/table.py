@@ -35,6 +35,12 @@ two; by models cut out of it; or with it as a cross-encoder over BM25."""
 Verdict = Literal["confirmed here", "not distinguishable here", "contradicted here"]
 
 
+SIZES = ((1.0, 1.0), (1.0, 0.25), (1.0, 0.0625), (0.5, 1.0), (0.5, 0.25))
+"""Models inside the model that are measured: shares of its layers and of its dimensions."""
+LISTED_SIZES = ((1.0, 1.0), (5 / 6, 2 / 3), (4 / 6, 1 / 3), (3 / 6, 1 / 6), (2 / 6, 1 / 12), (1 / 6, 1 / 24))
+"""The list that Starbucks trains by default in a model of six layers and 384 dimensions."""
+
+
 @dataclass(frozen=True)
 class Claim:
     """What a paper says of `objective` against `baseline` (None: the start as it is)."""
@@ -49,6 +55,8 @@ class Claim:
     """Unless it is the one that the objective's own file cites."""
     pairs: Fragment = field(default_factory=dict)
     """Options of the pairs that `objective` trains on; the baseline has the usual ones."""
+    sizes: tuple[tuple[float, float], ...] = SIZES
+    """What the measure "sizes" measures."""
 
     @property
     def kind(self) -> str:
@@ -285,6 +293,7 @@ CLAIMS = (
         {"kind": "matryoshka_2d", "objective": PAIRS},
         decides="zero-shot",
         measure="sizes",
+        sizes=LISTED_SIZES,
     ),
     Claim(
         "substructures",
