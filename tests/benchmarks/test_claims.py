@@ -17,6 +17,7 @@ from tests.examples import ROOT, load_script, write_documents, write_queries
 from corpusmith.growth.registry import GROWTH
 from corpusmith.model.huggingface import load_checkpoint
 from corpusmith.objective.registry import OBJECTIVES
+from corpusmith.objective.starbucks import spread
 from corpusmith.vocabulary.transfer.registry import TRANSFERS
 
 WITHOUT_CLAIM = {"reranking", "pretrained_distillation", "self_attention_distillation"}
@@ -160,6 +161,11 @@ def test_models_cut_to_sizes_are_measured(harness: Harness) -> None:
     ways = found["results"]["zero-shot"]["collections"]["tiny"]["ways"]
     assert next(iter(ways)) == found["decided_by"]["way"] == "mean of the cut sizes"
     assert "1 layers, 8 dimensions" in ways
+
+
+def test_starbucks_is_measured_at_the_sizes_that_it_trains() -> None:
+    measured = [(round(6 * layers), round(384 * width)) for layers, width in claim("starbucks").sizes]
+    assert measured[::-1] == spread(6, 384)
 
 
 def test_rerankers_are_measured_by_the_order_they_give(harness: Harness) -> None:
